@@ -1,0 +1,268 @@
+//! What a failed Nix command said on stderr comes in; what kind of failure it was and its most telling line come out.
+//! The texts are Nix' and ssh's own, of several versions, so a text that is not known is an ordinary failure.
+
+use nix_types::StorePath;
+
+/// Longest line kept, in characters.
+pub const LINE_MAX: usize = 500;
+
+/// Why a copy failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyFault {
+    /// What kind of failure.
+    pub class: FaultClass,
+    /// The line that says most, without colours, escaped, at most [`LINE_MAX`] characters.
+    pub line: String,
+}
+
+/// Kinds of failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FaultClass {
+    /// Nobody answers there: refused, unknown name, no route, time-out. Passes when the destination is back.
+    Unreachable,
+    /// A path to be sent is not in the store any more, as far as Nix says; another Nix on the way may have said it of
+    /// its own store, so look before believing it.
+    PathGone(StorePath),
+    /// Credentials, permissions or configuration: stays until somebody changes them.
+    Refused,
+    /// Anything else. May pass.
+    Failed,
+}
+
+/// Texts of a destination that does not answer.
+const UNREACHABLE: [&str; 14] = [
+    "Couldn't connect to server",
+    "Could not connect to server",
+    "Failed to connect to",
+    "Couldn't resolve host name",
+    "Could not resolve host",
+    "Could not resolve hostname",
+    "Connection refused",
+    "Connection timed out",
+    "Connection timeout",
+    "Operation timed out",
+    "Timeout was reached",
+    "No route to host",
+    "Network is unreachable",
+    "Name or service not known",
+];
+
+/// Texts of one that does not want to, or of a configuration that cannot work.
+const REFUSED: [&str; 13] = [
+    "Permission denied",
+    "Host key verification failed",
+    "REMOTE HOST IDENTIFICATION HAS CHANGED",
+    "HTTP error 401",
+    "HTTP error 403",
+    "HTTP error 407",
+    "Access denied",
+    "AccessDenied",
+    "secret key is corrupt",
+    "don't know how to open Nix store",
+    "does not appear to be a binary cache",
+    "Read-only file system",
+    "lacks a signature by a trusted key",
+];
+
+/// Texts around a path that is not there; the path stands between the two.
+const GONE: [(&str, &str); 6] = [
+    ("path '", "' is not valid"),
+    ("path '", "' does not exist in the store"),
+    ("path '", "' is required, but there is no substituter that can build it"),
+    ("path '", "' is required, but it has no substitute"),
+    ("path '", "' does not exist and cannot be created"),
+    ("getting status of '", "': No such file or directory"),
+];
+
+/// Says what the end of a failed command's stderr means.
+#[must_use]
+pub fn classify(stderr: &[u8]) -> CopyFault {
+    let text = String::from_utf8_lossy(stderr);
+    let lines: Vec<String> = text.split(['\n', '\r']).map(cleaned).filter(|line| !line.is_empty()).collect();
+    // A warning is about something Nix then tried again.
+    let telling = |line: &&String| !line.starts_with("warning:");
+    let last = |found: &dyn Fn(&str) -> bool| lines.iter().rev().filter(telling).find(|line| found(line));
+    let has = |texts: &'static [&'static str]| move |line: &str| texts.iter().any(|text| line.contains(text));
+
+    if let Some((line, path)) = lines.iter().rev().filter(telling).find_map(|line| Some((line, gone(line)?)))
+    {
+        return CopyFault { class: FaultClass::PathGone(path), line: bounded(line) };
+    }
+    for (class, texts) in [(FaultClass::Refused, &REFUSED[..]), (FaultClass::Unreachable, &UNREACHABLE[..])] {
+        if let Some(line) = last(&has(texts)) {
+            return CopyFault { class, line: bounded(line) };
+        }
+    }
+    let error = last(&|line: &str| line.strip_prefix("error:").is_some_and(|rest| !rest.trim().is_empty()));
+    let line = error.or_else(|| last(&|_| true)).or_else(|| lines.last());
+    let line = line.map_or_else(|| "it said nothing".to_owned(), |line| bounded(line));
+    CopyFault { class: FaultClass::Failed, line }
+}
+
+fn gone(line: &str) -> Option<StorePath> {
+    GONE.iter().find_map(|(before, behind)| {
+        let (start, _) = line.split_once(behind)?;
+        let (_, path) = start.rsplit_once(before)?;
+        StorePath::parse_str(path).ok()
+    })
+}
+
+/// A line without escape sequences and white space around, and with other control characters escaped.
+fn cleaned(line: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = line.chars().peekable();
+    while let Some(one) = rest.next() {
+        match one {
+            '\u{1b}' => skip_escape(&mut rest),
+            '\t' => plain.push(' '),
+            one if one.is_control() => plain.extend(one.escape_debug()),
+            one => plain.push(one),
+        }
+    }
+    plain.trim().to_owned()
+}
+
+/// Skips the rest of a terminal's escape sequence: `[` … letter, `]` … bell or string end, or one character.
+fn skip_escape(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+    match rest.next() {
+        Some('[') => drop(rest.find(|one| ('\u{40}'..='\u{7e}').contains(one))),
+        Some(']') => {
+            while let Some(one) = rest.next() {
+                if one == '\u{7}' || (one == '\u{1b}' && rest.next_if_eq(&'\\').is_some()) {
+                    break;
+                }
+            }
+        }
+        Some(_) | None => {}
+    }
+}
+
+fn bounded(line: &str) -> String {
+    match line.char_indices().nth(LINE_MAX) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GONE_PATH: &str = "/srv/s/store/00000000000000000000000000000000-x";
+
+    fn class(stderr: &str) -> FaultClass {
+        classify(stderr.as_bytes()).class
+    }
+
+    fn gone_path() -> FaultClass {
+        FaultClass::PathGone(StorePath::parse_str(GONE_PATH).unwrap())
+    }
+
+    /// Recorded from Nix 2.8.0 and OpenSSH 9.2.
+    #[test]
+    fn texts_of_nix_2_8() {
+        let http = "warning: error: unable to download 'http://127.0.0.1:9/nix-cache-info': Couldn't connect to server (7); retrying in 295 ms\n\
+            error: unable to download 'http://127.0.0.1:9/nix-cache-info': Couldn't connect to server (7)\n";
+        let fault = classify(http.as_bytes());
+        assert_eq!(fault.class, FaultClass::Unreachable);
+        assert!(fault.line.starts_with("error: unable to download"), "{fault:?}");
+        let name = "error: unable to download 'http://nohost.invalid/nix-cache-info': Couldn't resolve host name (6)\n";
+        assert_eq!(class(name), FaultClass::Unreachable);
+        let ssh = "ssh: connect to host 127.0.0.1 port 22: Connection refused\r\nerror: cannot connect to '127.0.0.1'\n";
+        let fault = classify(ssh.as_bytes());
+        assert_eq!(fault.class, FaultClass::Unreachable);
+        assert_eq!(fault.line, "ssh: connect to host 127.0.0.1 port 22: Connection refused");
+        let ng = "ssh: connect to host 127.0.0.1 port 9: Connection refused\r\n\
+            error: cannot open connection to remote store 'ssh-ng://127.0.0.1': error: unexpected end-of-file\n";
+        assert_eq!(class(ng), FaultClass::Unreachable);
+        let lookup = "ssh: Could not resolve hostname nohost.invalid: Name or service not known\r\nerror: cannot connect to 'nohost.invalid'\n";
+        assert_eq!(class(lookup), FaultClass::Unreachable);
+        let banner = "Connection timed out during banner exchange\r\nConnection to 10.255.255.1 port 22 timed out\r\nerror: cannot connect to '10.255.255.1'\n";
+        assert_eq!(class(banner), FaultClass::Unreachable);
+    }
+
+    #[test]
+    fn paths_that_are_gone() {
+        for text in [
+            format!("error: path '{GONE_PATH}' is required, but there is no substituter that can build it\n"),
+            format!(
+                "don't know how to build these paths:\n  {GONE_PATH}\nerror: path '{GONE_PATH}' is not valid\n"
+            ),
+            format!(
+                "copying 3 paths...\nerror: getting status of '{GONE_PATH}': No such file or directory\n"
+            ),
+            format!("error: path '{GONE_PATH}' does not exist in the store\n"),
+            format!("\u{1b}[31;1merror:\u{1b}[0m path '\u{1b}[35;1m{GONE_PATH}\u{1b}[0m' is not valid\n"),
+        ] {
+            assert_eq!(class(&text), gone_path(), "{text}");
+        }
+        let drv = format!("error: path '{GONE_PATH}.drv' is not a valid store path\n");
+        assert_eq!(class(&drv), FaultClass::Failed, "whose store it misses, the text does not say");
+    }
+
+    #[test]
+    fn a_reference_missing_at_the_destination_is_not_our_path_gone() {
+        let text = format!(
+            "error: cannot add '/nix/store/00000000000000000000000000000001-y' to the binary cache because the reference '{GONE_PATH}' is not valid\n"
+        );
+        assert_eq!(class(&text), FaultClass::Failed);
+        assert_eq!(
+            class("error: getting status of '/etc/key': No such file or directory\n"),
+            FaultClass::Failed
+        );
+    }
+
+    #[test]
+    fn refusals() {
+        for text in [
+            "error: secret key is corrupt\n",
+            "error: don't know how to open Nix store 's3://b?region=x'\n",
+            "error: 'http://127.0.0.1:8765' does not appear to be a binary cache\n",
+            "error: creating directory '/c/nar': Read-only file system\n",
+            "me@host: Permission denied (publickey).\r\nerror: cannot connect to 'host'\n",
+            "Host key verification failed.\r\nerror: cannot connect to 'host'\n",
+            "error: unable to upload 'http://h/x.narinfo': HTTP error 403 ('')\n",
+        ] {
+            assert_eq!(class(text), FaultClass::Refused, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_rest_fails_with_its_last_error() {
+        let full = "copying 1 paths...\nerror: writing to file: No space left on device\n(use '--show-trace' to show detailed location information)\n";
+        let fault = classify(full.as_bytes());
+        assert_eq!(
+            fault,
+            CopyFault {
+                class: FaultClass::Failed,
+                line: "error: writing to file: No space left on device".into()
+            }
+        );
+        let trace = "error:\n       … while copying\n\n       error: no luck\n";
+        assert_eq!(classify(trace.as_bytes()).line, "error: no luck");
+        assert_eq!(classify(b"").line, "it said nothing");
+        assert_eq!(classify(b"warning: x\n").line, "warning: x");
+        assert_eq!(classify(b"only words\n").line, "only words");
+    }
+
+    #[test]
+    fn lines_are_safe_to_print() {
+        let fault = classify(b"\x1b[31merror:\x1b[0m a\x07b\x1b]0;title\x07c\x1b]8;;u\x1b\\d \xff\n");
+        assert_eq!(fault.line, "error: a\\u{7}bcd \u{fffd}");
+        assert_eq!(
+            classify(format!("error: {}", "ü".repeat(5000)).as_bytes()).line.chars().count(),
+            LINE_MAX + 1
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_output_gives_one_safe_line(stderr in prop::collection::vec(any::<u8>(), 0..300)) {
+            let fault = classify(&stderr);
+            prop_assert!(!fault.line.chars().any(char::is_control));
+            prop_assert!(fault.line.chars().count() <= LINE_MAX + 1);
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! A conversation with the Nix daemon over its socket: an order comes in, the daemon's yes or its own words of refusal
+//! come out. Speaks the worker protocol from 1.21 to 1.35, the lower of ours and the daemon's; only what this program
+//! needs of it. Blocks, for at most [`ANSWER_MAX`] per read.
+
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long the daemon may take to send or take the next bytes.
+pub const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// Longest text taken from the daemon, in bytes.
+const TEXT_MAX: u64 = 1 << 20;
+/// Most messages taken before an answer.
+const MESSAGES_MAX: usize = 100_000;
+
+const CLIENT_MAGIC: u64 = 0x6e69_7863;
+const DAEMON_MAGIC: u64 = 0x6478_696f;
+/// The newest protocol we speak, 1.35, and the oldest, 1.21.
+const NEWEST: u64 = 0x0123;
+const OLDEST: u64 = 0x0115;
+const ADD_INDIRECT_ROOT: u64 = 12;
+
+/// An open conversation.
+pub struct Daemon {
+    stream: UnixStream,
+    socket: PathBuf,
+    protocol: u64,
+}
+
+/// Why the daemon did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// Nobody listens.
+    #[error("cannot reach the Nix daemon at {}; start nix-daemon, or set NIX_DAEMON_SOCKET_PATH", socket.display())]
+    Connect {
+        /// Where.
+        socket: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The conversation broke off.
+    #[error("the conversation with the Nix daemon at {} broke off", socket.display())]
+    Broken {
+        /// Where.
+        socket: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is not a daemon we can talk to.
+    #[error("what listens at {} does not speak the Nix daemon's protocol 1.21 or newer: {what}", socket.display())]
+    Protocol {
+        /// Where.
+        socket: PathBuf,
+        /// What it did.
+        what: String,
+    },
+    /// It said no.
+    #[error("the Nix daemon at {} refused: {message}", socket.display())]
+    Refused {
+        /// Where.
+        socket: PathBuf,
+        /// Its words, escaped.
+        message: String,
+    },
+}
+
+impl Daemon {
+    /// Begins a conversation. When this returns the daemon has opened its store.
+    ///
+    /// # Errors
+    /// [`DaemonError`] when nobody listens or it is no daemon of Nix.
+    pub fn connect(socket: &Path) -> Result<Self, DaemonError> {
+        let refused = |source| DaemonError::Connect { socket: socket.to_owned(), source };
+        let stream = UnixStream::connect(socket).map_err(refused)?;
+        stream.set_read_timeout(Some(ANSWER_MAX)).map_err(refused)?;
+        stream.set_write_timeout(Some(ANSWER_MAX)).map_err(refused)?;
+        let mut daemon = Self { stream, socket: socket.to_owned(), protocol: NEWEST };
+        daemon.greet()?;
+        Ok(daemon)
+    }
+
+    /// Registers a symlink of ours, at an absolute path, whose target the garbage collector is to keep as long as the
+    /// link is there. May be repeated.
+    ///
+    /// # Errors
+    /// [`DaemonError`]
+    pub fn add_indirect_root(&mut self, link: &Path) -> Result<(), DaemonError> {
+        let mut order = ADD_INDIRECT_ROOT.to_le_bytes().to_vec();
+        put_text(&mut order, link.as_os_str().as_bytes());
+        self.send(&order)?;
+        self.messages()?;
+        match self.number()? {
+            1 => Ok(()),
+            other => Err(self.strange(format!("it answered {other} to a new root"))),
+        }
+    }
+
+    fn greet(&mut self) -> Result<(), DaemonError> {
+        self.send(&CLIENT_MAGIC.to_le_bytes())?;
+        let magic = self.number()?;
+        if magic != DAEMON_MAGIC {
+            return Err(self.strange(format!("it greets with {magic:#x}")));
+        }
+        let theirs = self.number()?;
+        if theirs < OLDEST || theirs >> 8 != NEWEST >> 8 {
+            return Err(self.strange(format!("it speaks {}.{}", theirs >> 8, theirs & 0xff)));
+        }
+        self.protocol = theirs.min(NEWEST);
+        // Our version, no processor to stay on, no reserved space.
+        let mut hello = NEWEST.to_le_bytes().to_vec();
+        hello.extend_from_slice(&[0; 16]);
+        self.send(&hello)?;
+        if self.protocol & 0xff >= 33 {
+            self.text()?; // the daemon's own version
+        }
+        if self.protocol & 0xff >= 35 {
+            self.number()?; // whether it trusts us: it says itself when it does not
+        }
+        self.messages()
+    }
+
+    /// Takes what the daemon says before an answer, until it says that the answer follows.
+    fn messages(&mut self) -> Result<(), DaemonError> {
+        for _ in 0..MESSAGES_MAX {
+            match self.number()? {
+                0x616c_7473 => return Ok(()),
+                0x6f6c_6d67 => drop(self.text()?), // a line of log
+                0x5354_5254 => {
+                    // an activity starts: id, level, type, text, fields, parent
+                    self.numbers(3)?;
+                    self.text()?;
+                    self.fields()?;
+                    self.number()?;
+                }
+                0x5354_4f50 => drop(self.number()?), // and stops
+                0x5253_4c54 => {
+                    // and has a result: id, type, fields
+                    self.numbers(2)?;
+                    self.fields()?;
+                }
+                0x6378_7470 => return Err(self.refusal()?),
+                other => return Err(self.strange(format!("it sent a message of kind {other:#x}"))),
+            }
+        }
+        Err(self.strange(format!("it sent more than {MESSAGES_MAX} messages")))
+    }
+
+    fn refusal(&mut self) -> Result<DaemonError, DaemonError> {
+        let message = if self.protocol & 0xff >= 26 {
+            self.text()?; // always "Error"
+            self.number()?; // the level
+            self.text()?; // a name
+            self.text()?
+        } else {
+            self.text()?
+        };
+        let message = String::from_utf8_lossy(&message).escape_debug().collect();
+        Ok(DaemonError::Refused { socket: self.socket.clone(), message })
+    }
+
+    fn fields(&mut self) -> Result<(), DaemonError> {
+        let count = self.number()?;
+        if count > TEXT_MAX {
+            return Err(self.strange(format!("it sent {count} fields")));
+        }
+        for _ in 0..count {
+            match self.number()? {
+                0 => drop(self.number()?),
+                1 => drop(self.text()?),
+                other => return Err(self.strange(format!("it sent a field of type {other}"))),
+            }
+        }
+        Ok(())
+    }
+
+    fn numbers(&mut self, count: usize) -> Result<(), DaemonError> {
+        (0..count).try_for_each(|_| self.number().map(drop))
+    }
+
+    fn number(&mut self) -> Result<u64, DaemonError> {
+        let mut bytes = [0; 8];
+        self.read(&mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    fn text(&mut self) -> Result<Vec<u8>, DaemonError> {
+        let len = self.number()?;
+        let padded = len.next_multiple_of(8);
+        match usize::try_from(padded) {
+            Ok(size) if len <= TEXT_MAX => {
+                let mut bytes = vec![0; size];
+                self.read(&mut bytes)?;
+                bytes.truncate(size - usize::try_from(padded - len).unwrap_or(0));
+                Ok(bytes)
+            }
+            Ok(_) | Err(_) => Err(self.strange(format!("it sent a text of {len} bytes"))),
+        }
+    }
+
+    fn read(&mut self, bytes: &mut [u8]) -> Result<(), DaemonError> {
+        self.stream.read_exact(bytes).map_err(|source| self.broken(source))
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Result<(), DaemonError> {
+        self.stream.write_all(bytes).map_err(|source| self.broken(source))
+    }
+
+    fn broken(&self, source: io::Error) -> DaemonError {
+        DaemonError::Broken { socket: self.socket.clone(), source }
+    }
+
+    fn strange(&self, what: String) -> DaemonError {
+        DaemonError::Protocol { socket: self.socket.clone(), what }
+    }
+}
+
+fn put_text(order: &mut Vec<u8>, text: &[u8]) {
+    order.extend_from_slice(&(text.len() as u64).to_le_bytes());
+    order.extend_from_slice(text);
+    order.resize(order.len().next_multiple_of(8), 0);
+}

@@ -1,0 +1,262 @@
+//! Follows one child from its start to its end: feeds it, reads it, watches its limits and the caller's cancel, and
+//! ends its group. Input is a [`Spec`], output an [`Outcome`].
+
+use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::pin::{Pin, pin};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::spawner::{self, Pipes, Started};
+use super::sys::{self, Signal};
+use super::tail::{Keeper, Lines};
+use super::{DRAIN_MAX, Exit, Limit, Outcome, ProcessError, REAP_MAX, Spec, Stdin, Stream};
+
+const CHUNK: usize = 16 * 1024;
+
+/// Runs a child to its end. When `cancel` completes, its group is asked to end and killed after [`Spec::grace`]; when
+/// the future is dropped, the group is killed at once. Descendants that left the child's group (daemons) are not ours;
+/// those in it are killed when the child ends. Needs a tokio runtime with time and IO. Limits are in real time.
+///
+/// # Errors
+/// [`ProcessError`] when the child cannot be started or followed. A child that fails is an [`Outcome`].
+pub async fn run(spec: &Spec, cancel: impl Future<Output = ()>) -> Result<Outcome, ProcessError> {
+    run_with_lines(spec, cancel, &mut |_, _| {}).await
+}
+
+/// [`run`], and gives each line of output to `each` as it comes, lossily decoded, without its end and in pieces of at
+/// most [`LINE_BYTES_MAX`](super::LINE_BYTES_MAX). `each` must not block.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with_lines(
+    spec: &Spec,
+    cancel: impl Future<Output = ()>,
+    each: &mut (dyn FnMut(Stream, &str) + Send),
+) -> Result<Outcome, ProcessError> {
+    let begun = Instant::now();
+    let (child, pipes) = spawner::start(spec).await?;
+    let lost = |source| ProcessError::Lost { program: spec.name(), source };
+    let mut follow = Follow::new(spec, child, pipes, begun, each).map_err(lost)?;
+    let stopped = follow.until_end(pin!(cancel)).await.map_err(lost)?;
+    let status = follow.finish().await.map_err(lost)?;
+    let exit = match (stopped, status) {
+        (Some(stopped), _) => stopped,
+        (None, Some(status)) => exit_of(status),
+        (None, None) => return Err(lost(io::Error::other("it ended without a status"))),
+    };
+    Ok(Outcome {
+        exit,
+        stdout_tail: follow.stdout.keeper.finish(),
+        stderr_tail: follow.stderr.keeper.finish(),
+        elapsed: begun.elapsed(),
+    })
+}
+
+fn exit_of(status: ExitStatus) -> Exit {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Exit::Exited(code),
+        (None, signal) => Exit::Signaled(signal.unwrap_or(0)),
+    }
+}
+
+struct Follow<'a> {
+    spec: &'a Spec,
+    child: Started,
+    ended: AsyncFd<OwnedFd>,
+    stdin: Option<Feed<'a>>,
+    stdout: Output,
+    stderr: Output,
+    each: &'a mut (dyn FnMut(Stream, &str) + Send),
+    begun: Instant,
+    heard: Instant,
+}
+
+impl<'a> Follow<'a> {
+    fn new(
+        spec: &'a Spec,
+        child: Started,
+        pipes: Pipes,
+        begun: Instant,
+        each: &'a mut (dyn FnMut(Stream, &str) + Send),
+    ) -> io::Result<Self> {
+        let stdin = match (pipes.stdin, &spec.stdin) {
+            (Some(fd), Stdin::Bytes(bytes)) => {
+                Some(Feed { pipe: pipe::Sender::from_owned_fd(fd)?, rest: bytes })
+            }
+            (_, Stdin::Bytes(_) | Stdin::Null) => None,
+        };
+        Ok(Self {
+            ended: sys::end_of(child.pid())?,
+            stdout: Output::new(Stream::Stdout, pipes.stdout, spec.stdout_tail)?,
+            stderr: Output::new(Stream::Stderr, pipes.stderr, spec.stderr_tail)?,
+            spec,
+            child,
+            stdin,
+            each,
+            begun,
+            heard: begun,
+        })
+    }
+
+    /// Returns when the child has ended (or will not, [`REAP_MAX`] after it was killed), with the reason if it was us
+    /// who ended it.
+    async fn until_end(
+        &mut self,
+        mut cancel: Pin<&mut impl Future<Output = ()>>,
+    ) -> io::Result<Option<Exit>> {
+        let mut stopped: Option<(Exit, Instant)> = None;
+        let mut killed: Option<Instant> = None;
+        loop {
+            let running = stopped.is_none();
+            let limit = self.next_limit().filter(|_| running);
+            let kill_at =
+                stopped.and_then(|(_, at)| at.checked_add(self.spec.grace)).filter(|_| killed.is_none());
+            let lost_at = killed.map(|at| at + REAP_MAX);
+            let stop = tokio::select! {
+                ready = self.ended.readable() => {
+                    drop(ready?);
+                    break;
+                }
+                () = until(limit.map(|(at, _)| at)) => limit.map(|(_, exit)| exit),
+                () = cancel.as_mut(), if running => Some(Exit::Cancelled),
+                () = until(kill_at) => {
+                    self.child.signal(Signal::Kill)?;
+                    killed = Some(Instant::now());
+                    None
+                }
+                () = until(lost_at) => break,
+                size = self.stdout.read() => {
+                    self.heard(size, Stream::Stdout);
+                    None
+                }
+                size = self.stderr.read() => {
+                    self.heard(size, Stream::Stderr);
+                    None
+                }
+                () = feed(&mut self.stdin) => None,
+            };
+            if let Some(exit) = stop {
+                stopped = Some((exit, Instant::now()));
+                self.child.signal(Signal::Term)?;
+            }
+        }
+        Ok(stopped.map(|(exit, _)| exit))
+    }
+
+    /// The limit that comes first, and how the child ends by it.
+    fn next_limit(&self) -> Option<(Instant, Exit)> {
+        let exit = |after: Duration, which| Exit::TimedOut { after, which };
+        let wall =
+            self.spec.wall.and_then(|after| Some((self.begun.checked_add(after)?, exit(after, Limit::Wall))));
+        let silent = self
+            .spec
+            .silent
+            .and_then(|after| Some((self.heard.checked_add(after)?, exit(after, Limit::Silent))));
+        wall.into_iter().chain(silent).min_by_key(|(at, _)| *at)
+    }
+
+    /// Ends what is left of the group, reads what is left in the pipes and takes the status. The group is told before
+    /// the child is waited for, while its number is still its own.
+    async fn finish(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.signal(Signal::Kill)?;
+        self.stdin = None;
+        let end = Instant::now() + DRAIN_MAX;
+        while self.stdout.pipe.is_some() || self.stderr.pipe.is_some() {
+            let read = async {
+                tokio::select! {
+                    size = self.stdout.read() => (size, Stream::Stdout),
+                    size = self.stderr.read() => (size, Stream::Stderr),
+                }
+            };
+            match timeout_at(end, read).await {
+                Ok((size, stream)) => self.heard(size, stream),
+                Err(_) => break, // a descendant outside of the group holds a pipe open: not our child any more
+            }
+        }
+        for output in [&mut self.stdout, &mut self.stderr] {
+            let stream = output.stream;
+            output.lines.flush(&mut |line| (self.each)(stream, line));
+        }
+        self.child.reap()
+    }
+
+    fn heard(&mut self, size: usize, stream: Stream) {
+        let output = match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        };
+        if size == 0 {
+            output.pipe = None;
+            return;
+        }
+        self.heard = Instant::now();
+        let chunk = &output.buffer[..size];
+        output.keeper.push(chunk);
+        output.lines.push(chunk, &mut |line| (self.each)(stream, line));
+    }
+}
+
+/// Completes at `at`; never when there is none.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Output {
+    stream: Stream,
+    pipe: Option<pipe::Receiver>,
+    buffer: Box<[u8]>,
+    keeper: Keeper,
+    lines: Lines,
+}
+
+impl Output {
+    fn new(stream: Stream, fd: Option<OwnedFd>, tail: usize) -> io::Result<Self> {
+        Ok(Self {
+            stream,
+            pipe: fd.map(pipe::Receiver::from_owned_fd).transpose()?,
+            buffer: vec![0; CHUNK].into_boxed_slice(),
+            keeper: Keeper::new(tail),
+            lines: Lines::default(),
+        })
+    }
+
+    /// How many bytes came; 0 at the end, which a pipe that cannot be read has reached as well. Cancel safe.
+    async fn read(&mut self) -> usize {
+        match &mut self.pipe {
+            Some(pipe) => pipe.read(&mut self.buffer).await.unwrap_or(0),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+struct Feed<'a> {
+    pipe: pipe::Sender,
+    rest: &'a [u8],
+}
+
+/// Writes until all is written or the child does not want more, then closes the pipe. Cancel safe.
+async fn feed(slot: &mut Option<Feed<'_>>) {
+    let Some(feed) = slot else { return std::future::pending().await };
+    while !feed.rest.is_empty() {
+        if feed.pipe.writable().await.is_err() {
+            break;
+        }
+        match feed.pipe.try_write(feed.rest) {
+            Ok(size) => feed.rest = &feed.rest[size..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => break, // the child closed its input: it says itself whether that is a failure
+        }
+    }
+    *slot = None;
+}

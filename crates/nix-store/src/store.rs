@@ -1,0 +1,259 @@
+//! Questions about the local store, in our words. Store paths come in, what Nix knows of them comes out. One real side
+//! ([`SqliteStore`](crate::sqlite::SqliteStore)), one for tests ([`FakeStore`](crate::fake::FakeStore)); the same
+//! tests run on both. Nothing here changes the store. Calls block: give them a thread of their own.
+
+use std::io;
+use std::path::PathBuf;
+
+use nix_types::drv_hash::HashError;
+use nix_types::{DerivationError, DrvPath, StorePath, StorePathError};
+
+/// Most paths one closure may have.
+pub const CLOSURE_MAX: usize = 1_000_000;
+
+/// What Nix registered about a valid path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathInfo {
+    /// The path.
+    pub path: StorePath,
+    /// The hash of its NAR as Nix wrote it: `sha256:` and base 16.
+    pub nar_hash: String,
+    /// The size of its NAR in bytes; 0 when Nix did not note it.
+    pub nar_size: u64,
+    /// What it refers to, sorted; itself among them if it does.
+    pub references: Vec<StorePath>,
+    /// What built it; `None` when Nix noted nothing, or nothing that is a store path.
+    pub deriver: Option<StorePath>,
+    /// When it was registered, in seconds since 1970.
+    pub registration_time: u64,
+    /// Was it built here (and not copied or downloaded)?
+    pub ultimate: bool,
+    /// Signatures, `name:base64` each.
+    pub signatures: Vec<String>,
+    /// The claim by which its content decides its path, `fixed:…` or `text:…`.
+    pub ca: Option<String>,
+}
+
+/// Which valid paths are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only what was built here.
+    pub ultimate_only: bool,
+    /// Only what was registered at this time or later, in seconds since 1970.
+    pub registered_since: Option<u64>,
+}
+
+/// A place in the order of registration. The default is before the first path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor(pub(crate) i64);
+
+/// Some valid paths, in the order of their registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The paths.
+    pub paths: Vec<StorePath>,
+    /// Where to go on; `None` when these were the last.
+    pub next: Option<Cursor>,
+}
+
+/// The door to the local store.
+pub trait Store: Send + Sync {
+    /// The folder of this store: `/nix/store`.
+    fn store_dir(&self) -> &str;
+
+    /// Is the path registered as valid?
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn is_valid(&self, path: &StorePath) -> Result<bool, StoreError>;
+
+    /// What is registered about it; `None` when it is not valid.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn path_info(&self, path: &StorePath) -> Result<Option<PathInfo>, StoreError>;
+
+    /// The paths and everything they refer to, each once, each after all it refers to (itself apart). The order is the
+    /// same for the same store and roots.
+    ///
+    /// # Errors
+    /// [`StoreError::NotValid`] when a root is not valid; else as every question.
+    fn closure(&self, roots: &[StorePath]) -> Result<Vec<PathInfo>, StoreError>;
+
+    /// The valid outputs of a derivation, sorted. They come from its `.drv` file and what Nix noted of its outputs
+    /// (content-addressed ones too); when the file is gone, or a content-addressed output has no note, from what the
+    /// paths themselves name as their deriver. Empty when nothing of it is valid.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn outputs_of(&self, drv: &DrvPath) -> Result<Vec<StorePath>, StoreError>;
+
+    /// At most `limit` valid paths behind `after`, in the order of their registration. Pages of one listing may see
+    /// changes made between them; what is registered later comes later.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn valid_page(&self, filter: &Filter, after: Cursor, limit: usize) -> Result<Page, StoreError>;
+}
+
+/// Gives every valid path that `filter` wants to `each`, page by page, in the order of registration.
+///
+/// # Errors
+/// The store's, or the first of `each`.
+pub fn all_valid<E: From<StoreError>>(
+    store: &dyn Store,
+    filter: &Filter,
+    mut each: impl FnMut(Vec<StorePath>) -> Result<(), E>,
+) -> Result<(), E> {
+    const PAGE: usize = 1000;
+    let mut next = Some(Cursor::default());
+    while let Some(after) = next {
+        let page = store.valid_page(filter, after, PAGE)?;
+        next = page.next;
+        if !page.paths.is_empty() {
+            each(page.paths)?;
+        }
+    }
+    Ok(())
+}
+
+/// What to do about a [`StoreError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// It may pass: ask again later.
+    Retry,
+    /// Asking again gives the same answer until somebody changes something.
+    GiveUp,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The path belongs to another store.
+    #[error(
+        "{path} does not lie in this store, {store_dir}; set NIX_STORE_DIR as the Nix that made it has it"
+    )]
+    NotInThisStore {
+        /// The path.
+        path: StorePath,
+        /// Our store's folder.
+        store_dir: String,
+    },
+    /// Nix has not made a database yet.
+    #[error("there is no store database {}; it appears with the first use of Nix, or NIX_STATE_DIR names another folder", database.display())]
+    NoDatabase {
+        /// Where it should be.
+        database: PathBuf,
+    },
+    /// The database cannot be opened.
+    #[error("cannot open the store database {} to read; without write access to its folder that works only while Nix has it open: start nix-daemon, or run as the owner of the store", database.display())]
+    Open {
+        /// The database.
+        database: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It is not a database of a Nix we know.
+    #[error("the store database {} has no {missing}; this program reads the databases of Nix 2.0 and newer", database.display())]
+    Schema {
+        /// The database.
+        database: PathBuf,
+        /// What is missing.
+        missing: String,
+    },
+    /// A question failed.
+    #[error("cannot read {what} from the store database {}", database.display())]
+    Query {
+        /// What was asked.
+        what: &'static str,
+        /// The database.
+        database: PathBuf,
+        /// Why.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The database holds something that is no store path.
+    #[error("the store database {} holds a malformed path; `nix-store --verify` checks the store", database.display())]
+    Malformed {
+        /// The database.
+        database: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: StorePathError,
+    },
+    /// The path is not valid.
+    #[error(
+        "{path} is not valid in the store: it was never built or copied here, or was collected as garbage"
+    )]
+    NotValid {
+        /// The path.
+        path: StorePath,
+    },
+    /// A closure larger than [`CLOSURE_MAX`].
+    #[error("the closure has more than {CLOSURE_MAX} paths; ask for fewer roots at once")]
+    ClosureTooLarge,
+    /// A `.drv` file cannot be read.
+    #[error("cannot read the derivation {drv}")]
+    ReadDrv {
+        /// The derivation.
+        drv: DrvPath,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A `.drv` file cannot be understood.
+    #[error("cannot understand the derivation {drv}")]
+    Derivation {
+        /// The derivation.
+        drv: DrvPath,
+        /// Why.
+        #[source]
+        source: DerivationError,
+    },
+    /// The hash under which Nix notes outputs cannot be worked out.
+    #[error("cannot work out what Nix calls the outputs of {drv}")]
+    DrvHash {
+        /// The derivation.
+        drv: DrvPath,
+        /// Why.
+        #[source]
+        source: Box<HashError<StoreError>>,
+    },
+    /// A test wants it so.
+    #[error("the store does not answer: {why}")]
+    Down {
+        /// What the test said.
+        why: String,
+    },
+}
+
+impl StoreError {
+    /// Ask again, or not?
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::NoDatabase { .. }
+            | Self::Open { .. }
+            | Self::Query { .. }
+            | Self::ReadDrv { .. }
+            | Self::Down { .. } => Class::Retry,
+            Self::NotInThisStore { .. }
+            | Self::Schema { .. }
+            | Self::Malformed { .. }
+            | Self::NotValid { .. }
+            | Self::ClosureTooLarge
+            | Self::Derivation { .. }
+            | Self::DrvHash { .. } => Class::GiveUp,
+        }
+    }
+}
+
+/// Is the path of this store at all?
+pub(crate) fn ours(store_dir: &str, path: &StorePath) -> Result<(), StoreError> {
+    if path.store_dir() == store_dir {
+        Ok(())
+    } else {
+        Err(StoreError::NotInThisStore { path: path.clone(), store_dir: store_dir.to_owned() })
+    }
+}

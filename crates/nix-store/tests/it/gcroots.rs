@@ -1,0 +1,119 @@
+//! Roots, judged by the real collector.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use nix_store::StoreDirs;
+use nix_store::gcroots::{FOLDER, GcRoots, NotHonoured, Roots, RootsError};
+use nix_types::StorePath;
+
+use crate::nix::Nix;
+
+fn is_there(path: &StorePath) -> bool {
+    Path::new(path.as_str()).exists()
+}
+
+/// Keeps two paths, lets one go, and collects garbage in between.
+fn keeps_and_frees(nix: &Nix, roots: &GcRoots) {
+    let (c, fod) = (nix.one("c"), nix.one("fod"));
+    let (a, other) = (nix.one("a"), nix.build_seeded("gc", &["seeded"]).remove(0));
+    roots.add_all(&[c.clone(), fod.clone()]).unwrap();
+    roots.add(&c).unwrap(); // again changes nothing
+    let mut kept = [c.clone(), fod.clone()];
+    kept.sort();
+    assert_eq!(roots.list().unwrap(), kept);
+    nix.collect_garbage();
+    assert!(is_there(&c) && is_there(&fod) && is_there(&a), "kept, with what they refer to");
+    assert!(!is_there(&other), "the collector did run");
+    roots.remove(&c).unwrap();
+    roots.remove(&c).unwrap(); // again changes nothing
+    assert_eq!(roots.list().unwrap(), std::slice::from_ref(&fod));
+    nix.collect_garbage();
+    assert!(!is_there(&c) && !is_there(&a) && is_there(&fod));
+}
+
+fn with_gcroots() -> Nix {
+    let nix = Nix::new();
+    nix.run("nix-store", &["--init"]);
+    assert!(nix.dirs().gcroots().is_dir());
+    nix
+}
+
+#[test]
+fn direct_roots_keep_and_free() {
+    let nix = with_gcroots();
+    let roots = GcRoots::choose(&nix.dirs(), &nix.path("own")).unwrap();
+    assert!(matches!(roots, GcRoots::Direct(_)));
+    assert!(roots.to_string().starts_with("direct roots in "), "{roots}");
+    keeps_and_frees(&nix, &roots);
+    assert!(!nix.path("own").exists(), "the other kind was not needed");
+}
+
+#[test]
+fn a_link_to_a_folder_is_not_honoured_so_the_daemon_is_asked() {
+    let nix = with_gcroots();
+    fs::create_dir(nix.path("elsewhere")).unwrap();
+    symlink(nix.path("elsewhere"), nix.dirs().gcroots().join(FOLDER)).unwrap();
+    assert!(matches!(Roots::open(&nix.dirs()), Err(NotHonoured::Link(_))));
+    let error = GcRoots::choose(&nix.dirs(), &nix.path("own/roots")).map(|_| ()).unwrap_err();
+    assert!(matches!(error, RootsError::NoKind { .. }), "{error}");
+    assert!(error.to_string().contains("does not follow links"), "{error}");
+
+    let _daemon = nix.daemon();
+    let roots = GcRoots::choose(&nix.dirs(), &nix.path("own/roots")).unwrap();
+    assert!(matches!(roots, GcRoots::Indirect(_)));
+    let said = roots.to_string();
+    assert!(
+        said.contains("registered with the Nix daemon") && said.contains("does not follow links"),
+        "{said}"
+    );
+    keeps_and_frees(&nix, &roots);
+}
+
+#[test]
+fn that_the_collector_ignores_a_linked_folder_is_true() {
+    let nix = with_gcroots();
+    let a = nix.one("a");
+    fs::create_dir(nix.path("elsewhere")).unwrap();
+    symlink(a.as_str(), nix.path("elsewhere").join(a.base_name())).unwrap();
+    symlink(nix.path("elsewhere"), nix.dirs().gcroots().join(FOLDER)).unwrap();
+    nix.collect_garbage();
+    assert!(!is_there(&a));
+}
+
+#[test]
+fn why_there_are_no_direct_roots() {
+    let folder = tempfile::tempdir().unwrap();
+    let dirs = StoreDirs::new(folder.path().join("store"), folder.path().join("var")).unwrap();
+    assert!(matches!(Roots::open(&dirs), Err(NotHonoured::CannotMake { .. })), "no state folder yet");
+    fs::create_dir_all(dirs.gcroots()).unwrap();
+    let file = dirs.gcroots().join(FOLDER);
+    fs::write(&file, "").unwrap();
+    assert!(matches!(Roots::open(&dirs), Err(NotHonoured::NotAFolder(_))));
+    fs::remove_file(&file).unwrap();
+    assert!(Roots::open(&dirs).is_ok() && Roots::open(&dirs).is_ok());
+    // A folder nobody can write to, not even root.
+    let proc = StoreDirs::new("/store", "/proc/self").unwrap();
+    assert!(Roots::open(&proc).is_err());
+}
+
+#[test]
+fn what_else_lies_there_is_left_alone() {
+    let nix = with_gcroots();
+    let roots = GcRoots::choose(&nix.dirs(), &nix.path("own")).unwrap();
+    let folder = nix.dirs().gcroots().join(FOLDER);
+    let a = nix.one("a");
+    let wrong = folder.join(a.base_name());
+    symlink("/somewhere/else", &wrong).unwrap();
+    symlink(a.as_str(), folder.join("my-own-name")).unwrap();
+    fs::write(folder.join("notes"), "").unwrap();
+    assert_eq!(roots.list().unwrap(), []);
+    roots.add(&a).unwrap();
+    assert_eq!(fs::read_link(&wrong).unwrap(), Path::new(a.as_str()), "a wrong target is set right");
+    assert_eq!(roots.list().unwrap(), [a]);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 3, "and no temporary name is left");
+    let foreign = StorePath::parse_str("/elsewhere/00000000000000000000000000000000-x").unwrap();
+    assert!(matches!(roots.add(&foreign), Err(RootsError::Foreign(_))));
+    assert!(matches!(roots.remove(&foreign), Err(RootsError::Foreign(_))));
+}

@@ -1,0 +1,10 @@
+//! The crate through its public doors: real children, a real Nix in private stores, a real daemon. Every store lies in
+//! a folder of its own that is removed at the end; nothing leaves the loopback interface.
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail like the test itself")]
+
+mod copy;
+mod gcroots;
+mod nix;
+mod process;
+mod store;
+mod support;

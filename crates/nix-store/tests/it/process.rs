@@ -1,0 +1,291 @@
+//! Children: their ends, limits, groups and bounds.
+
+use std::fs;
+use std::future::pending;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use nix_store::process::{Exit, Limit, Outcome, ProcessError, Spec, Stdin, Stream, run, run_with_lines};
+
+use crate::support::{Ended, again, is_alive, until};
+
+fn sh(script: &str) -> Spec {
+    Spec::new("sh").args(["-euc", script])
+}
+
+async fn calm(spec: &Spec) -> Outcome {
+    run(spec, pending()).await.unwrap()
+}
+
+fn ms(ms: u64) -> Option<Duration> {
+    Some(Duration::from_millis(ms))
+}
+
+/// The number a child wrote into a file, once it is there.
+fn pid_in(file: &Path) -> u32 {
+    until("a number in the file", || {
+        fs::read_to_string(file).ok().filter(|text| text.ends_with('\n'))?.trim().parse().ok()
+    })
+}
+
+#[tokio::test]
+async fn ends_and_output_are_told_apart() {
+    let outcome = calm(&sh("echo out; echo err >&2; exit 3")).await;
+    assert_eq!(outcome.exit, Exit::Exited(3));
+    assert_eq!((outcome.stdout_tail.text(), outcome.stderr_tail.text()), ("out\n".into(), "err\n".into()));
+    assert!(!outcome.success());
+    assert!(calm(&sh(":")).await.success());
+    assert_eq!(calm(&sh("kill -11 $$")).await.exit, Exit::Signaled(11));
+}
+
+#[tokio::test]
+async fn environment_folder_and_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spec =
+        sh("pwd; echo $A-${B-none}-${HOME-none}; cat").env("A", "a b").env("B", "x").env_remove("B");
+    spec.cwd = Some(folder.path().to_owned());
+    spec.stdin = Stdin::Bytes(b"input\n".to_vec());
+    let outcome = calm(&spec.clone().env_remove("HOME")).await;
+    let want = format!("{}\na b-none-none\ninput\n", folder.path().display());
+    assert_eq!(outcome.stdout_tail.text(), want);
+    spec.env.clear = true;
+    spec.env.changes = vec![("PATH".into(), Some("/usr/bin:/bin".into())), ("A".into(), Some("1".into()))];
+    spec.args = ["-c", "env | sort | grep -v '^_=\\|^PWD='"].map(Into::into).to_vec();
+    assert_eq!(calm(&spec).await.stdout_tail.text(), "A=1\nPATH=/usr/bin:/bin\n");
+    assert!(!format!("{spec:?}").contains("/usr/bin:/bin"), "values of variables are not shown");
+}
+
+#[tokio::test]
+async fn an_input_nobody_wants_is_no_failure() {
+    let mut spec = sh("exec <&-; echo done");
+    spec.stdin = Stdin::Bytes(vec![b'x'; 1 << 20]);
+    let outcome = calm(&spec).await;
+    assert_eq!((outcome.exit, outcome.stdout_tail.text()), (Exit::Exited(0), "done\n".into()));
+    spec.args = ["-c", "cat"].map(Into::into).to_vec();
+    spec.stdout_tail = 1 << 21;
+    assert_eq!(calm(&spec).await.stdout_tail.bytes.len(), 1 << 20, "a large one goes through whole");
+}
+
+#[tokio::test]
+async fn wall_limit() {
+    let outcome = calm(&sh("while :; do echo x; sleep 0.01; done").limits(ms(200), ms(10_000))).await;
+    assert_eq!(outcome.exit, Exit::TimedOut { after: Duration::from_millis(200), which: Limit::Wall });
+    assert!(outcome.elapsed < Duration::from_secs(5), "{outcome:?}");
+    assert_eq!(outcome.exit.to_string(), "ended after 200ms, its time limit");
+}
+
+#[tokio::test]
+async fn silent_limit_counts_from_the_last_word() {
+    let spec =
+        sh("for i in 1 2 3 4 5 6; do sleep 0.1; echo $i >&2; done; sleep 60").limits(ms(30_000), ms(400));
+    let outcome = calm(&spec).await;
+    assert_eq!(outcome.exit, Exit::TimedOut { after: Duration::from_millis(400), which: Limit::Silent });
+    assert!(outcome.stderr_tail.text().ends_with("6\n"), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn the_whole_group_is_ended_also_when_it_does_not_want() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pid");
+    let script =
+        format!("trap '' TERM; (trap '' TERM; sh -c 'echo $$ > {0}; exec sleep 60') & wait", file.display());
+    let mut spec = sh(&script).limits(ms(300), None);
+    spec.grace = Duration::from_millis(200);
+    let outcome = calm(&spec).await;
+    assert!(matches!(outcome.exit, Exit::TimedOut { which: Limit::Wall, .. }), "{outcome:?}");
+    let grandchild = pid_in(&file);
+    until("the grandchild's end", || (!is_alive(grandchild)).then_some(()));
+}
+
+#[tokio::test]
+async fn a_group_that_ends_when_asked_is_not_killed() {
+    let outcome =
+        calm(&sh("trap 'echo bye; exit 0' TERM; while :; do sleep 0.01; done").limits(ms(200), None)).await;
+    assert_eq!(outcome.stdout_tail.text(), "bye\n");
+    assert!(matches!(outcome.exit, Exit::TimedOut { .. }), "we ended it, whatever it said");
+}
+
+#[tokio::test]
+async fn what_is_left_of_the_group_ends_with_the_child() {
+    let outcome = calm(&sh("sleep 60 & echo $!")).await;
+    assert!(outcome.success());
+    let left = outcome.stdout_tail.text().trim().parse().unwrap();
+    until("the end of what was left", || (!is_alive(left)).then_some(()));
+}
+
+#[tokio::test]
+async fn a_daemon_that_keeps_the_pipe_holds_nobody_up() {
+    let begun = Instant::now();
+    let outcome =
+        calm(&sh("setsid sh -c 'echo $$; exec sleep 60' & while ! [ -d /proc/$! ]; do :; done; sleep 0.2"))
+            .await;
+    assert!(outcome.success() && begun.elapsed() < Duration::from_secs(10), "{outcome:?}");
+    let daemon: u32 = outcome.stdout_tail.text().trim().parse().unwrap();
+    assert!(is_alive(daemon), "what left the group is not ours to end");
+    assert!(sh_kill(daemon).await);
+}
+
+async fn sh_kill(pid: u32) -> bool {
+    calm(&sh(&format!("kill -9 {pid}"))).await.success()
+}
+
+#[tokio::test]
+async fn cancel() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pid");
+    let spec = sh(&format!("echo $$ > {}; exec sleep 60", file.display()));
+    let cancel = tokio::task::spawn_blocking(move || pid_in(&file));
+    let outcome = run(&spec, async {
+        let pid = cancel.await.unwrap();
+        assert!(is_alive(pid));
+    })
+    .await;
+    assert_eq!(outcome.unwrap().exit, Exit::Cancelled);
+}
+
+#[tokio::test]
+async fn a_dropped_future_ends_the_group_and_leaves_no_zombie() {
+    let folder = tempfile::tempdir().unwrap();
+    let (child, grandchild) = (folder.path().join("child"), folder.path().join("grandchild"));
+    let script = format!(
+        "echo $$ > {}; trap '' TERM; sh -c 'echo $$ > {}; exec sleep 60'",
+        child.display(),
+        grandchild.display()
+    );
+    let task = tokio::spawn(async move { run(&sh(&script), pending()).await.map(|_| ()) });
+    let pids = tokio::task::spawn_blocking(move || [pid_in(&child), pid_in(&grandchild)]).await.unwrap();
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
+    for pid in pids {
+        until("the end", || (!is_alive(pid)).then_some(()));
+    }
+    until("the child to be waited for", || {
+        (!Path::new(&format!("/proc/{}", pids[0])).exists()).then_some(())
+    });
+}
+
+#[tokio::test]
+async fn huge_output_is_bounded() {
+    let mut spec = sh("yes 0123456789 | head -c 20000000; echo end; head -c 3000000 /dev/zero >&2");
+    spec.stdout_tail = 1000;
+    let mut longest = 0;
+    let mut count = 0_u64;
+    let outcome = run_with_lines(&spec, pending(), &mut |stream, line| {
+        longest = longest.max(line.len());
+        count += u64::from(stream == Stream::Stdout);
+    })
+    .await
+    .unwrap();
+    assert!(outcome.success());
+    assert_eq!(outcome.stdout_tail.bytes.len(), 1000);
+    assert_eq!(outcome.stdout_tail.dropped, 20_000_000 + 4 - 1000);
+    assert!(outcome.stdout_tail.text().ends_with("end\n"));
+    assert_eq!(outcome.stderr_tail.bytes.len(), 64 * 1024);
+    assert!(longest <= 8192, "{longest}");
+    assert!(count > 1_800_000, "{count}");
+}
+
+#[tokio::test]
+async fn lines_arrive_while_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("go");
+    // The child goes on only once its first line was heard.
+    let spec =
+        sh(&format!("echo first; while ! [ -e {0} ]; do sleep 0.01; done; printf second", file.display()));
+    let mut lines = Vec::new();
+    let outcome = run_with_lines(&spec.limits(ms(20_000), None), pending(), &mut |_, line| {
+        lines.push(line.to_owned());
+        fs::write(&file, "").unwrap();
+    })
+    .await;
+    assert!(outcome.unwrap().success());
+    assert_eq!(lines, ["first", "second"]);
+}
+
+#[tokio::test]
+async fn what_cannot_start_is_named() {
+    let error = run(&Spec::new("no-such-program-here"), pending()).await.unwrap_err();
+    assert!(matches!(error, ProcessError::NotFound { .. }), "{error}");
+    assert!(error.to_string().contains("no-such-program-here"), "{error}");
+    let mut spec = sh(":");
+    spec.cwd = Some("/no/such/folder".into());
+    let error = run(&spec, pending()).await.unwrap_err();
+    assert!(matches!(error, ProcessError::NoFolder { .. }), "{error}");
+    let error = run(&sh(":").arg("a\0b"), pending()).await.unwrap_err();
+    assert!(matches!(error, ProcessError::Start { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn only_stdio_is_inherited() {
+    let file = tempfile::tempfile().unwrap();
+    let inherited = rustix_dup_without_cloexec(&file);
+    let outcome = calm(&sh("ls /proc/$$/fd")).await;
+    let open: Vec<u32> = outcome.stdout_tail.text().lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(open, [0, 1, 2], "{inherited:?} must not reach a child");
+}
+
+/// A file without the flag that closes it at exec: `try_clone` sets it, standard input has not.
+fn rustix_dup_without_cloexec(file: &fs::File) -> std::os::fd::OwnedFd {
+    use std::os::fd::AsFd;
+    let dup = rustix::io::dup(file.as_fd()).unwrap();
+    assert!(!rustix::io::fcntl_getfd(&dup).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+    dup
+}
+
+/// Runs a child and waits for it; killed by the test below.
+#[tokio::test]
+#[ignore = "the other process of a_child_dies_with_its_parent"]
+async fn parent_to_be_killed() {
+    let line = |_: Stream, line: &str| println!("child {line}");
+    // From a task on the blocking pool's side the starting thread would be a short-lived one.
+    run_with_lines(&sh("echo $$; exec sleep 60"), pending(), &mut { line }).await.unwrap();
+}
+
+#[test]
+fn a_child_dies_with_its_parent() {
+    let mut parent =
+        again("process::parent_to_be_killed", None).stdout(Stdio::piped()).spawn().map(Ended).unwrap();
+    let mut lines = BufReader::new(parent.0.stdout.take().unwrap()).lines();
+    let child: u32 = lines
+        .find_map(|line| line.unwrap().split_once("child ").map(|(_, pid)| pid.parse().unwrap()))
+        .unwrap();
+    assert!(is_alive(child));
+    parent.0.kill().unwrap();
+    until("the child's end", || (!is_alive(child)).then_some(()));
+}
+
+#[test]
+fn a_child_outlives_the_thread_that_asked_for_it() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (started, go) = (folder.path().join("started"), folder.path().join("go"));
+    let script =
+        format!("echo $$ > {}; while ! [ -e {} ]; do sleep 0.01; done", started.display(), go.display());
+    let mut child = Box::pin(async move { run(&sh(&script), pending()).await });
+    let handle = runtime.handle().clone();
+    let child = std::thread::spawn(move || {
+        handle.block_on(async {
+            let seen = tokio::task::spawn_blocking(move || pid_in(&started));
+            tokio::select! {
+                _ = &mut child => panic!("it waits for the file"),
+                seen = seen => assert!(seen.unwrap() > 0),
+            }
+        });
+        child
+    })
+    .join()
+    .unwrap();
+    fs::write(go, "").unwrap();
+    assert_eq!(runtime.block_on(child).unwrap().exit, Exit::Exited(0));
+}
+
+#[tokio::test]
+async fn many_at_once() {
+    let all: Vec<_> =
+        (0..40).map(|n| tokio::spawn(async move { calm(&sh(&format!("echo {n}"))).await })).collect();
+    for (n, one) in all.into_iter().enumerate() {
+        assert_eq!(one.await.unwrap().stdout_tail.text(), format!("{n}\n"));
+    }
+}

@@ -1,0 +1,13 @@
+//! What every long-running program of this workspace needs and none should write twice: the clock, the
+//! configuration reader, supervised tasks with a shutdown, the service manager's protocol, log start-up and
+//! the lock of a state folder. Knows nothing of queues, caches or forges, and depends on no crate of ours.
+
+pub mod backoff;
+pub mod clock;
+pub mod config;
+pub mod lock;
+pub mod notify;
+pub mod shutdown;
+pub mod tasks;
+pub mod telemetry;
+pub mod text;

@@ -1,0 +1,111 @@
+//! One daemon for each state folder. In: the folder. Out: an exclusive lock that ends with the process, however
+//! it ends. Leaves out making the folder.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+/// The file within the state folder that is locked; it stays when the lock is gone.
+const LOCK_FILE: &str = "lock";
+
+/// Holds the state folder until dropped.
+#[derive(Debug)]
+pub struct StateLock {
+    dir: PathBuf,
+    /// The kernel's lock lives as long as this open file.
+    _file: File,
+}
+
+/// Why the state folder could not be locked.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process holds it.
+    #[error("state folder {} is in use{}; stop that process, or name another folder", .dir.display(), by(*.pid))]
+    StateLocked {
+        /// The folder.
+        dir: PathBuf,
+        /// The process that holds it, as far as it said.
+        pid: Option<u32>,
+    },
+    /// The lock file cannot be opened, locked or written.
+    #[error("cannot lock state folder {}; check that it exists and that this user may write in it", .dir.display())]
+    Unusable {
+        /// The folder.
+        dir: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn by(pid: Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" by process {pid}"))
+}
+
+impl StateLock {
+    /// Locks `dir`, or says at once who holds it.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn take(dir: &Path) -> Result<Self, LockError> {
+        let unusable = |source| LockError::Unusable { dir: dir.to_owned(), source };
+        let path = dir.join(LOCK_FILE);
+        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let mut file = open.map_err(unusable)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(LockError::StateLocked { dir: dir.to_owned(), pid: holder(&mut file) });
+            }
+            Err(TryLockError::Error(source)) => return Err(unusable(source)),
+        }
+        note_holder(&mut file).map_err(unusable)?;
+        Ok(Self { dir: dir.to_owned(), _file: file })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+fn note_holder(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
+}
+
+/// The number in the file; `None` when the holder has not written it, or not yet.
+fn holder(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_is_told_who_holds_it_and_the_next_gets_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = StateLock::take(dir.path()).unwrap();
+        assert_eq!(first.dir(), dir.path());
+        let refused = StateLock::take(dir.path()).unwrap_err();
+        let me = std::process::id();
+        assert!(matches!(refused, LockError::StateLocked { pid: Some(pid), .. } if pid == me), "{refused}");
+        assert!(refused.to_string().contains(&format!("in use by process {me};")), "{refused}");
+        drop(first);
+        StateLock::take(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn an_absent_folder_is_named_with_its_cause() {
+        let error = StateLock::take(Path::new("/nonexistent/state")).unwrap_err();
+        assert!(
+            error.to_string().starts_with("cannot lock state folder /nonexistent/state; check"),
+            "{error}"
+        );
+        assert!(std::error::Error::source(&error).is_some());
+    }
+}

@@ -1,0 +1,105 @@
+//! A daemon of a few lines: takes connections one after the other, keeps what was said, answers as it was told.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use hook_wire::{ACK_MAX, Ack, FRAME_MAX, HEADER_LEN, Header, Status};
+
+use crate::harness::Said;
+
+/// What the server does with a request.
+#[derive(Clone)]
+pub(crate) enum Manner {
+    /// Sends these bytes and hangs up.
+    Answer(Vec<u8>),
+    /// Sends these bytes one at a time.
+    Dribble(Vec<u8>),
+    /// Reads the request, says nothing, and keeps the connection.
+    Silent,
+    /// Hangs up without reading.
+    HangUp,
+}
+
+impl Manner {
+    pub(crate) fn ack(status: Status, text: &str) -> Self {
+        Self::Answer(ack(status, text))
+    }
+}
+
+pub(crate) fn ack(status: Status, text: &str) -> Vec<u8> {
+    let mut buffer = [0; ACK_MAX];
+    let (accepted, refused) = if status == Status::Queued { (1, 0) } else { (0, 1) };
+    Ack { status, accepted, refused, text }.encode(&mut buffer).unwrap().to_vec()
+}
+
+pub(crate) struct Server {
+    path: PathBuf,
+    heard: Arc<Mutex<Vec<Said>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    pub(crate) fn start(path: &Path, manner: Manner) -> Self {
+        let listener = UnixListener::bind(path).unwrap();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (told, ended) = (Arc::clone(&heard), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            let mut kept = Vec::new();
+            for stream in listener.incoming() {
+                if ended.load(Ordering::SeqCst) {
+                    return;
+                }
+                kept.extend(serve(stream.unwrap(), &manner, &told));
+            }
+        });
+        Self { path: path.to_owned(), heard, stop, thread: Some(thread) }
+    }
+
+    /// What was said so far.
+    pub(crate) fn heard(&self) -> Vec<Said> {
+        self.heard.lock().unwrap().clone()
+    }
+
+    /// The one request that was made.
+    pub(crate) fn only(&self) -> Said {
+        let heard = self.heard();
+        assert_eq!(heard.len(), 1);
+        heard[0].clone()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        // Wakes the thread; when nobody can connect it has ended already.
+        let _ = UnixStream::connect(&self.path);
+        let ended = self.thread.take().unwrap().join();
+        assert!(ended.is_ok() || std::thread::panicking(), "the server stopped at a surprise");
+    }
+}
+
+fn serve(mut stream: UnixStream, manner: &Manner, heard: &Mutex<Vec<Said>>) -> Option<UnixStream> {
+    if matches!(manner, Manner::HangUp) {
+        return None;
+    }
+    let mut frame = vec![0; HEADER_LEN];
+    stream.read_exact(&mut frame).unwrap();
+    let header = Header::parse(&frame).unwrap().within(FRAME_MAX).unwrap();
+    frame.resize(header.frame_len(), 0);
+    stream.read_exact(&mut frame[HEADER_LEN..]).unwrap();
+    heard.lock().unwrap().push(Said::read(&frame));
+    // The hook may have given up by now, as it should in some tests.
+    match manner {
+        Manner::Answer(bytes) => drop(stream.write_all(bytes)),
+        Manner::Dribble(bytes) => bytes.chunks(1).for_each(|byte| drop(stream.write_all(byte))),
+        Manner::Silent => return Some(stream),
+        Manner::HangUp => {}
+    }
+    None
+}

@@ -1,0 +1,224 @@
+//! The command line of `eka-queue`, and its exit codes.
+//!
+//! In flow arguments; out flow typed commands. What they do is in `commands`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// It was done; for `wait`: all delivered.
+pub const EXIT_OK: u8 = 0;
+/// It was done and the answer is bad: dead or vanished paths, refused paths, a configuration with problems.
+pub const EXIT_BAD: u8 = 1;
+/// The time was over first.
+pub const EXIT_TIME_OUT: u8 = 2;
+/// There is no such path, tag or destination.
+pub const EXIT_NOT_FOUND: u8 = 3;
+/// The command line makes no sense.
+pub const EXIT_USAGE: u8 = 64;
+/// The daemon cannot be reached, or cannot do it now.
+pub const EXIT_UNAVAILABLE: u8 = 69;
+/// The daemon could not start, or ended by a fault of its own.
+pub const EXIT_SOFTWARE: u8 = 70;
+/// There is no usable configuration.
+pub const EXIT_CONFIG: u8 = 78;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done; for wait: all delivered
+  1   done, with a bad answer: dead or vanished paths, refused paths, problems in the configuration
+  2   the time was over first
+  3   no such path, tag or destination
+  64  wrong usage
+  69  the daemon cannot be reached, or cannot do it now
+  70  the daemon could not start, or failed
+  78  no usable configuration";
+
+/// Signs store paths and pushes them to binary caches, and never forgets one.
+#[derive(Debug, Parser)]
+#[command(name = "eka-queue", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Configuration file [default: $EKA_CI_CONFIG_FILE, else $XDG_CONFIG_HOME/ekaci/ekaci.toml, else
+    /// /etc/ekaci/ekaci.toml, else /etc/eka-ci/ekaci.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon
+    Serve(ServeArgs),
+    /// Show what is queued, by destination
+    Status,
+    /// List deliveries, oldest first
+    List(ListArgs),
+    /// Show everything about one path
+    Show {
+        /// Store path
+        path: String,
+    },
+    /// Queue paths that the hook never fired for
+    Push(PushArgs),
+    /// Wait until nothing selected is owed any more
+    Wait(WaitArgs),
+    /// Try waiting, dead and vanished deliveries again now
+    Retry(SelectArgs),
+    /// Forget deliveries (those an attempt holds are left alone)
+    Drop(SelectArgs),
+    /// Start nothing new at one destination, or at all
+    Pause {
+        /// Destination id [default: all]
+        destination: Option<String>,
+    },
+    /// Go on at one destination, or at all
+    Resume {
+        /// Destination id [default: all]
+        destination: Option<String>,
+    },
+    /// Take nothing more in, finish what is owed, then end the daemon
+    Drain {
+        /// Give up after this time, such as 10m [default: never]
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        timeout: Option<std::time::Duration>,
+    },
+    /// Check the configuration and what it points to; changes nothing
+    CheckConfig,
+}
+
+/// How the daemon talks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One line of text each.
+    Text,
+    /// One JSON object each.
+    Json,
+}
+
+/// `serve`
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// What to log, such as `info` or `eka_queue=debug` [default: $EKA_LOG, else info]
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+    /// How to log
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    pub log_format: LogFormat,
+}
+
+/// `list`
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// In this state: queued, leased, pushing, verifying, waiting, done, dead, gone (may be repeated)
+    #[arg(long = "state", value_name = "STATE", value_parser = state)]
+    pub states: Vec<String>,
+    /// At this destination
+    #[arg(long, value_name = "ID")]
+    pub destination: Option<String>,
+    /// Asked for under this tag
+    #[arg(long)]
+    pub tag: Option<String>,
+    /// Queued longer ago than this, such as 2h
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub older_than: Option<std::time::Duration>,
+    /// Queued within this time, such as 10m
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub newer_than: Option<std::time::Duration>,
+    /// At most so many; 0 means all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub limit: u64,
+    /// Of these store paths
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<String>,
+}
+
+/// `push`
+#[derive(Debug, Args)]
+pub struct PushArgs {
+    /// Store paths; `-` reads them from standard input
+    #[arg(value_name = "PATH", required_unless_present = "all_valid", conflicts_with = "all_valid")]
+    pub paths: Vec<String>,
+    /// Queue everything the paths need as deliveries of their own
+    #[arg(long, requires = "paths")]
+    pub closure: bool,
+    /// Queue every path of the store
+    #[arg(long)]
+    pub all_valid: bool,
+    /// With --all-valid: only what was built on this machine
+    #[arg(long, requires = "all_valid")]
+    pub ultimate: bool,
+    /// With --all-valid: only what was registered since, such as 2h, 2026-01-31 or @1700000000
+    #[arg(long, value_name = "TIME", requires = "all_valid")]
+    pub since: Option<String>,
+    /// Push there (may be repeated) [default: the default destinations]
+    #[arg(long = "to", value_name = "ID")]
+    pub to: Vec<String>,
+    /// A name to wait for
+    #[arg(long)]
+    pub tag: Option<String>,
+    /// Higher goes first
+    #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
+    pub priority: i32,
+}
+
+/// `wait`
+#[derive(Debug, Args)]
+pub struct WaitArgs {
+    /// Wait for these store paths
+    #[arg(value_name = "PATH", required_unless_present_any = ["tag", "all"])]
+    pub paths: Vec<String>,
+    /// Wait for what was asked for under this tag
+    #[arg(long)]
+    pub tag: Option<String>,
+    /// Wait for everything
+    #[arg(long, conflicts_with_all = ["paths", "tag"])]
+    pub all: bool,
+    /// Only at this destination
+    #[arg(long, value_name = "ID")]
+    pub destination: Option<String>,
+    /// Give up after this time, such as 10m [default: never]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<std::time::Duration>,
+    /// How long a daemon may be away (a restart) before that counts as unreachable
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub reconnect: std::time::Duration,
+}
+
+/// `retry`, `drop`
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true))]
+pub struct SelectArgs {
+    /// These store paths
+    #[arg(value_name = "PATH", group = "which")]
+    pub paths: Vec<String>,
+    /// In this state (may be repeated)
+    #[arg(long = "state", value_name = "STATE", group = "which", value_parser = state)]
+    pub states: Vec<String>,
+    /// At this destination
+    #[arg(long, value_name = "ID", group = "which")]
+    pub destination: Option<String>,
+    /// Asked for under this tag
+    #[arg(long, group = "which")]
+    pub tag: Option<String>,
+    /// All of them
+    #[arg(long, group = "which")]
+    pub all: bool,
+}
+
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    service_kit::config::parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn state(text: &str) -> Result<String, String> {
+    use crate::delivery::StateName;
+    match StateName::from_word(text) {
+        Some(state) => Ok(state.as_str().to_owned()),
+        None => Err(format!("the states are {}", StateName::ALL.map(StateName::as_str).join(", "))),
+    }
+}

@@ -1,0 +1,72 @@
+//! What each subcommand does.
+//!
+//! In flow arguments; out flow an exit code, and what people (or, with `--json`, programs) read. `serve` runs the
+//! daemon; everything else but `check-config` is one request over the control socket.
+
+mod ask;
+mod check_config;
+mod print;
+mod serve;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use service_kit::config::find_config_file;
+use service_kit::telemetry::chain;
+
+use crate::cli::{Cli, Command, EXIT_BAD, EXIT_CONFIG, EXIT_OK, EXIT_USAGE};
+use crate::config::Config;
+
+/// Runs one command line.
+#[must_use]
+pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { EXIT_USAGE } else { EXIT_OK };
+            let _ = error.print(); // nobody reads it
+            return code.into();
+        }
+    };
+    let file = match find_config_file(cli.config_file.as_deref(), |name| std::env::var_os(name)) {
+        Ok(file) => file,
+        Err(error) => return fail(&chain(&error), EXIT_CONFIG),
+    };
+    match &cli.command {
+        Command::CheckConfig => check_config::run(&file, cli.json),
+        Command::Serve(arguments) => match load(&file) {
+            Ok(config) => serve::run(config, arguments),
+            Err(code) => code,
+        },
+        _ => match load(&file) {
+            Ok(config) => ask::run(&config.queue.control_socket, &cli),
+            Err(code) => code,
+        },
+    }
+}
+
+fn load(file: &PathBuf) -> Result<Config, ExitCode> {
+    Config::load(file).map_err(|report| fail(&report.to_string(), EXIT_CONFIG))
+}
+
+/// Says why on stderr.
+fn fail(message: &str, code: u8) -> ExitCode {
+    eprintln!("eka-queue: {message}");
+    code.into()
+}
+
+/// Our own output may be a pipe that is closed: that ends the command, quietly.
+fn out(text: &str) -> io::Result<()> {
+    use io::Write;
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.write_all(b"\n")
+}
+
+/// `EXIT_OK` or `EXIT_BAD`.
+fn verdict(good: bool) -> ExitCode {
+    if good { EXIT_OK.into() } else { EXIT_BAD.into() }
+}

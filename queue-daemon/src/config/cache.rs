@@ -1,0 +1,345 @@
+//! One `[[caches]]` block.
+//!
+//! In flows its section; out flows a checked `CacheConfig`, or entries in the report.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix_types::glob::Glob;
+use service_kit::config::{Located, Section};
+
+use nix_store::copy::{Kind, StoreUrl};
+
+use super::{LOCAL_STORE, QueueConfig};
+use crate::breaker::BreakerConfig;
+use crate::delivery::Policy;
+use crate::filter::{Filter, FixedOutputs};
+use crate::model::DestinationId;
+
+/// One destination.
+#[derive(Debug, Clone)]
+pub struct CacheConfig {
+    /// Its id.
+    pub id: DestinationId,
+    /// How paths get there.
+    pub kind: CacheKind,
+    /// Whose requests it takes.
+    pub accept: Accept,
+    /// Attempts under way at once.
+    pub concurrency: usize,
+    /// What failures mean.
+    pub policy: Policy,
+    /// When the destination is in doubt.
+    pub breaker: BreakerConfig,
+    /// How long an attempt may go on without any output.
+    pub timeout: Duration,
+    /// How long it is taken for granted that the destination has what it was sent.
+    pub presence_ttl: Duration,
+    /// What is not sent.
+    pub filter: Filter,
+}
+
+/// How paths get to a destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CacheKind {
+    /// `nix copy --to URL`.
+    NixCopy {
+        /// The store, with the keys that are configured for it.
+        url: StoreUrl,
+        /// The ssh key named in it, for `check-config`.
+        ssh_key_file: Option<PathBuf>,
+    },
+    /// A program of the operator's, once per batch.
+    Command {
+        /// Program and arguments; no shell.
+        argv: Vec<String>,
+    },
+    /// The built-in destination that signs the local store.
+    SignStore,
+}
+
+/// Whose requests a destination takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accept {
+    /// Nix' and Hydra's hooks.
+    pub hook: bool,
+    /// The CI.
+    pub ci: bool,
+}
+
+impl CacheConfig {
+    /// A destination with every default.
+    #[must_use]
+    pub fn with_defaults(id: DestinationId, kind: CacheKind) -> Self {
+        Self {
+            id,
+            kind,
+            accept: Accept { hook: true, ci: true },
+            concurrency: 8,
+            policy: Policy {
+                attempts_max: 25,
+                backoff_min: Duration::from_secs(1),
+                backoff_max: Duration::from_secs(15 * 60),
+            },
+            breaker: BreakerConfig { failures: 5, probe: Duration::from_secs(60) },
+            timeout: Duration::from_secs(10 * 60),
+            presence_ttl: Duration::from_secs(7 * 24 * 60 * 60),
+            filter: Filter::default(),
+        }
+    }
+}
+
+/// Reads one block; `None` when it has no usable id or kind, which the report then says.
+pub(super) fn read(section: Section, queue: &QueueConfig, earlier: &[CacheConfig]) -> Option<CacheConfig> {
+    let id = read_id(&section, earlier);
+    let kind = read_kind(&section, queue);
+    refuse_unserved(&section);
+    let cache = match (id, kind) {
+        (Some(id), Some(kind)) => Some(read_rest(&section, CacheConfig::with_defaults(id, kind))),
+        // Its other keys are looked at all the same, so that one run reports everything.
+        (_, kind) => {
+            let id = DestinationId::parse("unnamed").ok()?;
+            read_rest(&section, CacheConfig::with_defaults(id, kind.unwrap_or(CacheKind::SignStore)));
+            None
+        }
+    };
+    section.finish();
+    cache
+}
+
+fn read_id(section: &Section, earlier: &[CacheConfig]) -> Option<DestinationId> {
+    let Some(text) = section.string("id") else {
+        section.missing("id", "give the cache a name, such as id = \"main\"");
+        return None;
+    };
+    let id = match DestinationId::parse(&text.value) {
+        Ok(id) => id,
+        Err(bad) => {
+            section.refuse("id", Some(text.line), bad.to_string(), "choose another");
+            return None;
+        }
+    };
+    if id.as_str() == LOCAL_STORE {
+        section.refuse("id", Some(text.line), "is the name of the built-in destination", "choose another");
+        return None;
+    }
+    if earlier.iter().any(|cache| cache.id == id) {
+        section.refuse("id", Some(text.line), format!("`{id}` is used twice"), "give each cache a name of its own");
+        return None;
+    }
+    Some(id)
+}
+
+fn read_kind(section: &Section, queue: &QueueConfig) -> Option<CacheKind> {
+    let cache_type = section.string("cache_type");
+    let destination = section.string("destination");
+    let command = section.strings("command");
+    let ssh_key_file = section.path("ssh_key_file");
+    let Some(cache_type) = cache_type else {
+        section.missing("cache_type", "write cache_type = \"nix-copy\" or \"command\"");
+        return None;
+    };
+    let line = Some(cache_type.line);
+    match cache_type.value.as_str() {
+        "nix-copy" => {
+            if let Some(command) = command {
+                section.refuse("command", Some(command.line), "is for cache_type = \"command\"", "remove it");
+            }
+            let Some(text) = destination else {
+                section.missing("destination", "write a store URL, such as \"file:///srv/cache\"");
+                return None;
+            };
+            let line = Some(text.line);
+            let url = match StoreUrl::parse(&text.value) {
+                Ok(url) => url,
+                Err(why) => {
+                    section.refuse("destination", line, why.to_string(), "write a store URL that Nix knows");
+                    return None;
+                }
+            };
+            let url = with_ssh_key(section, url, ssh_key_file.as_ref());
+            let url = with_signing_key(section, url, line, queue);
+            Some(CacheKind::NixCopy { url, ssh_key_file: ssh_key_file.map(|key| key.value) })
+        }
+        "command" => {
+            if let Some(text) = destination {
+                section.refuse("destination", Some(text.line), "means nothing to a command", "remove it");
+            }
+            if let Some(key) = ssh_key_file {
+                section.refuse("ssh_key_file", Some(key.line), "means nothing to a command", "remove it");
+            }
+            let Some(command) = command else {
+                section.missing("command", "write command = [\"/path/of/program\", \"argument\"]");
+                return None;
+            };
+            let argv: Vec<String> = command.value.into_iter().map(|word| word.value).collect();
+            if argv.first().is_none_or(String::is_empty) || argv.iter().any(|word| word.contains('\0')) {
+                let what = "must begin with a program, and hold no NUL";
+                section.refuse("command", Some(command.line), what, "write [\"/path/of/program\"]");
+                return None;
+            }
+            Some(CacheKind::Command { argv })
+        }
+        "cachix" | "attic" => {
+            let what = format!("\"{}\" is not served by this version", cache_type.value);
+            section.refuse("cache_type", line, what, "use \"nix-copy\" or \"command\"");
+            None
+        }
+        other => {
+            let what = format!("`{other}` is no cache type");
+            section.refuse("cache_type", line, what, "write \"nix-copy\" or \"command\"");
+            None
+        }
+    }
+}
+
+fn with_ssh_key(section: &Section, url: StoreUrl, key: Option<&Located<PathBuf>>) -> StoreUrl {
+    let Some(key) = key else { return url };
+    match url.with_ssh_key(&key.value) {
+        Ok(with_key) => with_key,
+        Err(why) => {
+            section.refuse("ssh_key_file", Some(key.line), why.to_string(), "remove it");
+            url
+        }
+    }
+}
+
+/// `nix copy` signs with one key, and only what goes into a binary cache.
+fn with_signing_key(section: &Section, url: StoreUrl, line: Option<u32>, queue: &QueueConfig) -> StoreUrl {
+    if queue.sign_store {
+        return url; // signed before it is sent, by every key
+    }
+    let refuse = |what: String, remedy: &str| section.refuse("destination", line, what, remedy);
+    match queue.signing_key_files.as_slice() {
+        [] => url,
+        [key] if url.kind() == Kind::BinaryCache => match url.with_secret_key(key) {
+            Ok(with_key) => with_key,
+            Err(why) => {
+                refuse(why.to_string(), "remove one of the two");
+                url
+            }
+        },
+        [_] => {
+            let what = "paths copied to this kind of store are not signed on the way, but signing_key_files is set";
+            refuse(what.into(), "set [queue] sign_store = true, so that they are signed before");
+            url
+        }
+        keys => {
+            refuse(
+                format!("`nix copy` signs with one key, and signing_key_files has {}", keys.len()),
+                "keep one key, or set [queue] sign_store = true",
+            );
+            url
+        }
+    }
+}
+
+fn refuse_unserved(section: &Section) {
+    section.unsupported("driver", "it belongs to cachix and attic");
+    section.unsupported("config_file", "it belongs to cachix");
+    section.unsupported("credentials", "children use their own default chain (AWS profile, netrc, ssh)");
+    section.unsupported("permissions", "it decides about CI builds, which come later");
+    section.unsupported("allow_untrusted", "it decides about CI builds, which come later");
+    section.unsupported("allow_pull_requests", "it decides about CI builds, which come later");
+    section.unsupported("bandwidth_limit", "`nix copy` has no such bound");
+    section.unsupported("upload_logs", "`nix copy` does not send logs");
+}
+
+fn read_rest(section: &Section, mut cache: CacheConfig) -> CacheConfig {
+    if let Some(found) = section.u64("concurrency", 1..=256) {
+        cache.concurrency = usize::try_from(found.value).unwrap_or(256);
+    }
+    if let Some(found) = section.u64("attempts_max", 1..=1_000_000) {
+        cache.policy.attempts_max = u32::try_from(found.value).unwrap_or(u32::MAX);
+    }
+    if let Some(found) = section.duration("timeout") {
+        if found.value < Duration::from_secs(1) {
+            section.refuse("timeout", Some(found.line), "is below one second", "write \"10m\", or leave it out");
+        }
+        cache.timeout = found.value;
+    }
+    if let Some(found) = section.duration("presence_ttl") {
+        cache.presence_ttl = found.value;
+    }
+    read_accept(section, &mut cache.accept);
+    read_backoff(section, &mut cache.policy);
+    read_breaker(section, &mut cache.breaker);
+    read_filter(section, &mut cache.filter);
+    cache
+}
+
+fn read_accept(section: &Section, accept: &mut Accept) {
+    let Some(list) = section.strings("accept") else { return };
+    *accept = Accept { hook: false, ci: false };
+    for word in list.value {
+        match word.value.as_str() {
+            "hook" => accept.hook = true,
+            "ci" => accept.ci = true,
+            other => {
+                let what = format!("`{other}` is no source");
+                section.refuse("accept", Some(word.line), what, "write \"hook\" or \"ci\"");
+            }
+        }
+    }
+}
+
+fn read_backoff(section: &Section, policy: &mut Policy) {
+    let Some(table) = section.table("backoff") else { return };
+    if let Some(found) = table.duration("min") {
+        policy.backoff_min = found.value;
+    }
+    if let Some(found) = table.duration("max") {
+        policy.backoff_max = found.value;
+    }
+    if policy.backoff_min.is_zero() {
+        table.refuse("min", table.line(), "is zero", "write at least \"1ms\"");
+    }
+    if policy.backoff_min > policy.backoff_max {
+        table.refuse("min", table.line(), "is above max", "make min the smaller one");
+    }
+    table.finish();
+}
+
+fn read_breaker(section: &Section, breaker: &mut BreakerConfig) {
+    let Some(table) = section.table("breaker") else { return };
+    if let Some(found) = table.u64("failures", 1..=1_000_000) {
+        breaker.failures = u32::try_from(found.value).unwrap_or(u32::MAX);
+    }
+    if let Some(found) = table.duration("probe") {
+        if found.value.is_zero() {
+            table.refuse("probe", Some(found.line), "is zero", "write \"1m\", or leave it out");
+        }
+        breaker.probe = found.value;
+    }
+    table.finish();
+}
+
+fn read_filter(section: &Section, filter: &mut Filter) {
+    if let Some(list) = section.strings("exclude") {
+        for text in list.value {
+            match Glob::parse(&text.value) {
+                Ok(glob) => filter.exclude.push(glob),
+                Err(why) => section.refuse("exclude", Some(text.line), why.to_string(), "correct the glob"),
+            }
+        }
+    }
+    if let Some(list) = section.strings("exclude_regex") {
+        for text in list.value {
+            match regex_lite::Regex::new(&text.value) {
+                Ok(regex) => filter.exclude_regex.push(regex),
+                Err(why) => section.refuse("exclude_regex", Some(text.line), why.to_string(), "correct the expression"),
+            }
+        }
+    }
+    filter.max_nar_bytes = section.size("max_nar_size").map(|found| found.value);
+    let choices =
+        [("both", FixedOutputs::Both), ("only", FixedOutputs::Only), ("never", FixedOutputs::Never)];
+    if let Some(found) = section.choice("fod", &choices) {
+        filter.fixed_outputs = found.value;
+    }
+    if let Some(list) = section.strings("skip_signed_by") {
+        // A whole public key is accepted too; its name is what signatures carry.
+        let name = |text: String| text.split(':').next().unwrap_or_default().to_owned();
+        filter.skip_signed_by = list.value.into_iter().map(|text| name(text.value)).collect();
+    }
+}

@@ -1,0 +1,80 @@
+//! What `check-config` and `serve` look at beyond the file: keys, programs, users, groups.
+//!
+//! In flows a checked `Config`; out flows one problem per thing that will not work. Reads, never writes.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use service_kit::config::Problem;
+
+use super::{CacheKind, Config};
+use crate::peer;
+
+/// Looks at everything the configuration points to.
+#[must_use]
+pub fn check(config: &Config) -> Vec<Problem> {
+    let queue = &config.queue;
+    let mut problems = Vec::new();
+    let mut say = |place: &str, what: String, remedy: &str| {
+        problems.push(Problem { line: None, place: place.into(), what, remedy: remedy.into() });
+    };
+    for file in &queue.signing_key_files {
+        if let Err(why) = secret_key(file) {
+            say("[queue] signing_key_files", why, "make one with `nix-store --generate-binary-cache-key`, readable by the daemon");
+        }
+    }
+    for user in queue.allowed_users.iter().chain(&queue.ci_users) {
+        if peer::uid_of(user).is_none() {
+            say("[queue] allowed_users, ci_users", format!("there is no user `{user}`"), "correct the name, or write the number");
+        }
+    }
+    for group in queue.allowed_groups.iter().chain(&queue.socket_group) {
+        if peer::gid_of(group).is_none() {
+            say("[queue] allowed_groups, socket_group", format!("there is no group `{group}`"), "correct the name, or write the number");
+        }
+    }
+    for cache in &config.caches {
+        let place = format!("[[caches]] {}", cache.id);
+        match &cache.kind {
+            CacheKind::Command { argv } => {
+                if let Some(why) = argv.first().and_then(|program| not_a_program(program)) {
+                    say(&place, why, "correct the path; it must be executable");
+                }
+            }
+            CacheKind::NixCopy { ssh_key_file: Some(file), .. } => {
+                if let Err(error) = fs::File::open(file) {
+                    say(&place, format!("ssh_key_file {} cannot be read: {error}", file.display()), "make it readable by the daemon");
+                }
+            }
+            CacheKind::NixCopy { .. } | CacheKind::SignStore => {}
+        }
+    }
+    problems
+}
+
+/// A secret key is `name:base64` of 64 bytes; its content never leaves this function.
+fn secret_key(file: &Path) -> Result<(), String> {
+    let shown = file.display();
+    let text = fs::read_to_string(file).map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    let shape = text.trim_end().split_once(':').filter(|(name, _)| !name.is_empty());
+    let Some((_, base64)) = shape else {
+        return Err(format!("{shown} holds no `name:base64` secret key"));
+    };
+    // 64 bytes are 88 characters of base64 with padding.
+    let fine = base64.len() == 88 && base64.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='));
+    if fine { Ok(()) } else { Err(format!("{shown} holds no secret key: its base64 part is not 64 bytes (is it the public one?)")) }
+}
+
+fn not_a_program(program: &str) -> Option<String> {
+    let executable = |path: &Path| {
+        fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
+    if program.contains('/') {
+        let path = Path::new(program);
+        return (!executable(path)).then(|| format!("program {program} is not there or not executable"));
+    }
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&paths).any(|folder| executable(&folder.join(program)));
+    (!found).then(|| format!("program {program} is not on PATH"))
+}

@@ -1,0 +1,187 @@
+//! What subcommands and daemon say to each other: one request line, then reply lines until `end` or `error`.
+//!
+//! Types only; both sides are of the same version, and what one does not know it refuses.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::store::inspect::{Listed, Selection, Shown, Tally};
+
+/// Longest request line, in bytes: a `push` names its paths in it.
+pub const REQUEST_BYTES_MAX: usize = 64 << 20;
+
+/// What a subcommand asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// One `Status`.
+    Status,
+    /// One `Listed` per delivery.
+    List {
+        /// Which.
+        selection: Selection,
+        /// At most so many; 0 means all.
+        limit: u64,
+    },
+    /// One `Shown` per destination of the path.
+    Show {
+        /// The store path.
+        path: String,
+    },
+    /// Queues paths.
+    Push {
+        /// What to queue.
+        what: PushWhat,
+        /// Where to; empty means the defaults.
+        destinations: Vec<String>,
+        /// A name to wait for.
+        tag: Option<String>,
+        /// Higher goes first.
+        priority: i32,
+    },
+    /// Waits until nothing of the selection is owed any more.
+    Wait {
+        /// Which; the states in it are ignored.
+        selection: Selection,
+        /// At most so long, in milliseconds; absent means for ever.
+        timeout_ms: Option<u64>,
+    },
+    /// Asks again for waiting, dead and gone deliveries.
+    Retry {
+        /// Which.
+        selection: Selection,
+    },
+    /// Forgets deliveries that no attempt holds.
+    Drop {
+        /// Which.
+        selection: Selection,
+    },
+    /// Pauses one destination, or all.
+    Pause {
+        /// Its id.
+        destination: Option<String>,
+    },
+    /// Resumes one destination, or all.
+    Resume {
+        /// Its id.
+        destination: Option<String>,
+    },
+    /// Closes the intake, finishes what is owed, then ends the daemon.
+    Drain {
+        /// At most so long, in milliseconds; absent means for ever.
+        timeout_ms: Option<u64>,
+    },
+}
+
+/// What `push` queues.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum PushWhat {
+    /// These paths; with `closure`, everything they need as well.
+    Paths {
+        /// Store paths.
+        paths: Vec<String>,
+        /// Each member of the closure as a delivery of its own.
+        closure: bool,
+    },
+    /// What the store has.
+    AllValid {
+        /// Only what was built here.
+        ultimate: bool,
+        /// Only what was registered at this time or later, in milliseconds since 1970.
+        since_ms: Option<i64>,
+    },
+}
+
+/// One line of the answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// The state of the daemon.
+    Status(Box<Status>),
+    /// One delivery.
+    Listed(Box<Listed>),
+    /// One delivery in full.
+    Shown(Box<Shown>),
+    /// A thing to know while it goes on.
+    Note(String),
+    /// The last line: it was done.
+    End(End),
+    /// The last line: it was not done.
+    Error(Failure),
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct End {
+    /// Deliveries that were touched, listed or accepted.
+    pub count: u64,
+    /// Things that were refused.
+    pub refused: u64,
+    /// For `wait` and `drain`: what became of the selection.
+    pub tally: Option<Tally>,
+    /// For `wait` and `drain`: the time was over first.
+    pub timed_out: bool,
+}
+
+/// Why it was not done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What kind.
+    pub kind: FailureKind,
+    /// One sentence, with the remedy.
+    pub message: String,
+}
+
+/// Kinds of failure, each with an exit code of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// There is no such thing.
+    NotFound,
+    /// The request makes no sense.
+    BadRequest,
+    /// The daemon cannot do it now.
+    Unavailable,
+}
+
+/// The state of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// By destination.
+    pub destinations: BTreeMap<String, DestinationStatus>,
+    /// Age of the oldest delivery still owed, in seconds.
+    pub oldest_queued_seconds: Option<u64>,
+    /// NAR bytes delivered, all destinations together.
+    pub bytes_pushed: u64,
+    /// Files in the spool.
+    pub spool_files: u64,
+    /// GC roots the queue holds, when they can be counted.
+    pub gc_roots: Option<u64>,
+    /// True while it takes nothing in and finishes.
+    pub draining: bool,
+    /// Since the daemon started.
+    pub uptime_seconds: u64,
+    /// The daemon's version.
+    pub version: String,
+}
+
+/// The state of one destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DestinationStatus {
+    /// Deliveries by state, every state named.
+    #[serde(flatten)]
+    pub by_state: Tally,
+    /// `closed`, `open`, `half-open`; absent for one that left the configuration.
+    pub breaker: Option<String>,
+    /// An operator has paused it.
+    pub paused: bool,
+    /// False for one that left the configuration and still has deliveries.
+    pub configured: bool,
+    /// Age of its oldest delivery still owed, in seconds.
+    pub oldest_queued_seconds: Option<u64>,
+    /// NAR bytes delivered to it.
+    pub bytes_pushed: u64,
+}

@@ -1,0 +1,128 @@
+//! `eka-queue push`: queues what the hook never fired for.
+//!
+//! In flow paths by name, their closure, or all the store has; out flow ordinary requests to `admit`, in chunks, each
+//! with a key of its own: a push that is cut off is simply pushed again.
+
+use std::sync::Arc;
+
+use hook_wire::Source;
+use nix_store::{Filter, StoreError};
+use nix_types::StorePath;
+use tokio::io::AsyncWrite;
+
+use super::protocol::{End, FailureKind, PushWhat, Reply};
+use super::server::{Control, Trouble, say};
+use crate::intake::parse::{Parsed, shown};
+use crate::model::{Answer, DestinationId, Origin, Request, Via};
+
+/// Paths of one request.
+const CHUNK: usize = 500;
+
+pub(crate) async fn push(
+    control: &Control,
+    what: PushWhat,
+    destinations: Vec<String>,
+    tag: Option<String>,
+    priority: i32,
+    writer: &mut (impl AsyncWrite + Unpin),
+) -> Result<End, Trouble> {
+    if control.queue.intake_is_closed() {
+        return Err(Trouble::said(FailureKind::Unavailable, "the daemon is draining or stopping"));
+    }
+    let destinations: Vec<DestinationId> = destinations
+        .iter()
+        .map(|text| DestinationId::parse(text))
+        .collect::<Result<_, _>>()
+        .map_err(|bad| Trouble::said(FailureKind::BadRequest, bad.to_string()))?;
+    if let Some(tag) = &tag
+        && let Err(error) = hook_wire::check_tag(tag.as_bytes())
+    {
+        return Err(Trouble::said(FailureKind::BadRequest, format!("--tag: {error}")));
+    }
+    let mut end = End::default();
+    let paths = select(control, what, &mut end, writer).await?;
+    for chunk in paths.chunks(CHUNK) {
+        let request = Request {
+            key: fresh_key(control),
+            source: Source::Cli,
+            uid: 0,
+            via: Via::Control,
+            tag: tag.clone(),
+            drv: None,
+            paths: chunk.to_vec(),
+            destinations: destinations.clone(),
+            origin: Origin::default(),
+            trust: None,
+            priority,
+            made: Some(control.queue.clock.now()),
+        };
+        match control.admission.admit(Parsed { request, refused: Vec::new() }).await {
+            Answer::Queued { accepted } => end.count += u64::from(accepted),
+            Answer::Partly { accepted, refused, why } => {
+                end.count += u64::from(accepted);
+                end.refused += u64::from(refused);
+                say(writer, &Reply::Note(why)).await?;
+            }
+            Answer::Refused { why } => {
+                end.refused += chunk.len() as u64;
+                say(writer, &Reply::Note(why)).await?;
+            }
+            Answer::Busy { why } => return Err(Trouble::said(FailureKind::Unavailable, why)),
+        }
+    }
+    Ok(end)
+}
+
+/// The paths that are meant. Texts that are no store paths are noted and counted; the others go on.
+async fn select(
+    control: &Control,
+    what: PushWhat,
+    end: &mut End,
+    writer: &mut (impl AsyncWrite + Unpin),
+) -> Result<Vec<StorePath>, Trouble> {
+    let store = Arc::clone(&control.queue.store);
+    let listed = match what {
+        PushWhat::AllValid { ultimate, since_ms } => {
+            let registered_since = since_ms.map(|ms| u64::try_from(ms / 1_000).unwrap_or(0));
+            let filter = Filter { ultimate_only: ultimate, registered_since };
+            tokio::task::spawn_blocking(move || {
+                let mut all = Vec::new();
+                nix_store::store::all_valid::<StoreError>(&*store, &filter, |page| {
+                    // A derivation file is no build output.
+                    all.extend(page.into_iter().filter(|path| !path.is_drv()));
+                    Ok(())
+                })?;
+                Ok(all)
+            })
+            .await
+        }
+        PushWhat::Paths { paths, closure } => {
+            let mut parsed = Vec::with_capacity(paths.len());
+            for text in paths {
+                match StorePath::parse(text.as_bytes()) {
+                    Ok(path) => parsed.push(path),
+                    Err(error) => {
+                        end.refused += 1;
+                        say(writer, &Reply::Note(format!("{}: {error}", shown(text.as_bytes())))).await?;
+                    }
+                }
+            }
+            if !closure {
+                return Ok(parsed);
+            }
+            let paths = move || Ok(store.closure(&parsed)?.into_iter().map(|info| info.path).collect());
+            tokio::task::spawn_blocking(paths).await
+        }
+    };
+    listed
+        .expect("a store query does not panic: it returns its errors")
+        .map_err(|error: StoreError| Trouble::unavailable(&error))
+}
+
+fn fresh_key(control: &Control) -> [u8; 16] {
+    let mut rng = control.queue.rng();
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&rng.next_u64().to_le_bytes());
+    key[8..].copy_from_slice(&rng.next_u64().to_le_bytes());
+    key
+}

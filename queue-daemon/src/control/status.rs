@@ -1,0 +1,77 @@
+//! What `status` and Prometheus show: one reading of the table beside what only the running daemon knows.
+
+use std::collections::BTreeMap;
+
+use super::protocol::{DestinationStatus, Status};
+use super::server::{Control, Trouble};
+use crate::delivery::StateName;
+use crate::metrics::Reading;
+use crate::store::inspect::{self, DestinationCounts};
+
+impl Control {
+    pub(crate) fn status(&self) -> Result<Status, Trouble> {
+        let queue = &self.queue;
+        let now = queue.clock.now();
+        let age = |counts: &DestinationCounts| counts.oldest_queued.map(|oldest| now.since(oldest).as_secs());
+        let counts = self.counts()?;
+        let mut destinations = BTreeMap::new();
+        for (name, counts) in &counts {
+            let breaker = self.breaker_word(name);
+            let mut by_state = counts.by_state.clone();
+            for state in StateName::ALL {
+                by_state.0.entry(state.as_str().to_owned()).or_insert(0);
+            }
+            let status = DestinationStatus {
+                by_state,
+                breaker: breaker.map(str::to_owned),
+                paused: counts.paused,
+                configured: breaker.is_some(),
+                oldest_queued_seconds: age(counts),
+                bytes_pushed: counts.bytes_pushed,
+            };
+            destinations.insert(name.clone(), status);
+        }
+        Ok(Status {
+            oldest_queued_seconds: counts.values().filter_map(age).max(),
+            bytes_pushed: counts.values().map(|counts| counts.bytes_pushed).sum(),
+            destinations,
+            spool_files: self.spool.files(),
+            gc_roots: queue.roots.count().ok(),
+            draining: queue.intake_is_closed(),
+            uptime_seconds: queue.clock.mono().since(queue.started).as_secs(),
+            version: env!("CARGO_PKG_VERSION").into(),
+        })
+    }
+
+    pub(crate) fn metrics_text(&self) -> Result<String, Trouble> {
+        let queue = &self.queue;
+        let now = queue.clock.now();
+        let rows: Vec<_> = self
+            .counts()?
+            .into_iter()
+            .map(|(name, counts)| {
+                let breaker = self.breaker_word(&name);
+                let oldest = counts.oldest_queued.map_or(0, |oldest| now.since(oldest).as_secs());
+                (name, counts, breaker, oldest)
+            })
+            .collect();
+        Ok(queue.metrics.text(&Reading {
+            destinations: &rows,
+            spool_files: self.spool.files(),
+            gc_roots: queue.roots.count().ok(),
+            uptime: queue.clock.mono().since(queue.started),
+            writer: queue.db.stats(),
+        }))
+    }
+
+    /// Destinations that left the configuration are shown only while they have deliveries.
+    fn counts(&self) -> Result<BTreeMap<String, DestinationCounts>, Trouble> {
+        let mut counts = self.queue.reader.with(inspect::counts)?;
+        counts.retain(|name, counts| self.breaker_word(name).is_some() || counts.by_state.total() > 0);
+        Ok(counts)
+    }
+
+    fn breaker_word(&self, name: &str) -> Option<&'static str> {
+        self.lanes.iter().find(|lane| lane.config.id.as_str() == name).map(|lane| lane.breaker_word())
+    }
+}

@@ -1,0 +1,98 @@
+//! What must happen from time to time: retention, GC roots that agree with the table, signs of life.
+//!
+//! In flows the clock; out flow forgotten rows and mended links. Nothing waits for it and nothing depends on it but
+//! the size of the database.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use nix_types::StorePath;
+use service_kit::notify;
+use service_kit::shutdown::Stop;
+use service_kit::tasks::Tasks;
+use service_kit::telemetry::chain;
+use sqlite_kit::Lane as DbLane;
+
+use crate::queue::Queue;
+use crate::roots::release_all;
+use crate::store::{RowError, admin};
+
+/// Between two looks at what is too old.
+const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+/// Between two comparisons of all links with the table.
+const ROOTS_EVERY: Duration = Duration::from_secs(60 * 60);
+/// How old the writer's last answer may be before the daemon counts as stuck.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Starts the housekeeping tasks.
+pub(crate) fn start(queue: &Arc<Queue>, tasks: &Tasks) {
+    let stop = tasks.stop().clone();
+    let never = |()| Ok::<(), std::convert::Infallible>(());
+    let (for_expiry, for_roots, for_watchdog) = (Arc::clone(queue), Arc::clone(queue), Arc::clone(queue));
+    let (a, b, c) = (stop.clone(), stop.clone(), stop);
+    tasks.spawn("retention", async move { never(expire(&for_expiry, &a).await) });
+    tasks.spawn("gc roots", async move { never(mend_roots(&for_roots, &b).await) });
+    tasks.spawn("watchdog", async move { watchdog(&for_watchdog, &c).await });
+}
+
+async fn expire(queue: &Queue, stop: &Stop) {
+    while !stop.is_requested() {
+        let config = &queue.config.queue;
+        let now = queue.clock.now();
+        let (done_before, dead_before) = (now.minus(config.keep_done), now.minus(config.keep_dead));
+        let expired = queue.db.call(DbLane::Bulk, move |tx| admin::expire(tx, now, done_before, dead_before)).await;
+        match expired {
+            // There may be more than a chunk.
+            Ok(paths) if !paths.is_empty() => {
+                let paths = paths.iter().filter_map(|path| StorePath::parse(path.as_bytes()).ok()).collect();
+                release_all(&queue.roots, paths).await;
+            }
+            Ok(_) => {
+                stop.or(queue.clock.sleep(EXPIRE_EVERY)).await;
+            }
+            Err(error) => {
+                tracing::warn!("old deliveries were not forgotten: {}", chain(&error));
+                stop.or(queue.clock.sleep(EXPIRE_EVERY)).await;
+            }
+        }
+    }
+}
+
+async fn mend_roots(queue: &Arc<Queue>, stop: &Stop) {
+    while !stop.is_requested() {
+        let keeper = Arc::clone(&queue.roots);
+        let rebuilt = tokio::task::spawn_blocking(move || keeper.rebuild()).await;
+        match rebuilt.expect("rebuilding roots does not panic: it returns its errors") {
+            Ok(rebuilt) if rebuilt.added + rebuilt.removed > 0 => {
+                tracing::info!("GC roots mended: {} added, {} removed", rebuilt.added, rebuilt.removed);
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!("GC roots cannot be compared with the queue: {}", chain(&error)),
+        }
+        stop.or(queue.clock.sleep(ROOTS_EVERY)).await;
+    }
+}
+
+/// Systemd hears of us only while the writer answers.
+async fn watchdog(queue: &Arc<Queue>, stop: &Stop) -> Result<(), notify::NotifyError> {
+    if notify::watchdog_period().is_none() {
+        stop.requested().await;
+        return Ok(());
+    }
+    let answered = Arc::new(AtomicBool::new(true));
+    let (flag, asked) = (Arc::clone(&answered), Arc::clone(queue));
+    let ask = async move {
+        loop {
+            let answer = asked.db.call(DbLane::Urgent, |_| Ok::<(), RowError>(()));
+            // A full disk is an answer: restarting would not help.
+            let alive = asked.clock.timeout(HEARTBEAT, answer).await.is_ok();
+            flag.store(alive, Ordering::Relaxed);
+            asked.clock.sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::select! {
+        told = notify::watchdog(&queue.clock, stop, || answered.load(Ordering::Relaxed)) => told,
+        () = ask => Ok(()),
+    }
+}

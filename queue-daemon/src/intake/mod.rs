@@ -1,0 +1,9 @@
+//! The way in: frames from the enqueue socket, files of the spool, pushes from the control socket.
+//!
+//! In flow bytes from outside; out flow committed requests and one answer each. `parse` is the door where bytes
+//! become types, `admit` the only place that makes deliveries, `socket` and `spool` the two ways to it.
+
+pub(crate) mod admit;
+pub(crate) mod parse;
+pub(crate) mod socket;
+pub(crate) mod spool;

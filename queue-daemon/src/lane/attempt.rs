@@ -1,0 +1,164 @@
+//! One attempt at a batch: send, verify, settle; split what fails, so that no path holds another.
+//!
+//! In flows a leased batch; out flow settlements for every delivery in it, whatever happens. A batch that fails is
+//! halved until the path at fault stands alone. When the destination itself falls into doubt, what has not been
+//! tried goes back to the queue untouched.
+
+use nix_types::StorePath;
+use service_kit::shutdown::Stop;
+
+use super::Lane;
+use super::settle::Outcome;
+use crate::delivery::{Event, FaultClass};
+use crate::push::{Fault, Leased, Verdict};
+use crate::store::lease::Settlement;
+
+impl Lane {
+    pub(super) async fn attempt(&self, batch: Vec<Leased>, probe: bool, stop: &Stop) {
+        let mut parts = vec![batch];
+        let mut first = true;
+        while let Some(part) = parts.pop() {
+            let in_doubt = !first && self.breaker().is_open();
+            if stop.is_requested() || in_doubt {
+                self.give_back(&part).await;
+                continue;
+            }
+            first = false;
+            let Some(guard) = self.enter_closure(&part, stop).await else {
+                self.give_back(&part).await;
+                continue;
+            };
+            let result = self.send_and_verify(&part, stop).await;
+            let closure = guard.leave();
+            match result {
+                Ok(verdicts) => self.sent(&part, verdicts, &closure).await,
+                Err(fault) => parts.extend(self.failed(part, fault, probe).await),
+            }
+        }
+    }
+
+    async fn send_and_verify(&self, part: &[Leased], stop: &Stop) -> Result<Vec<Verdict>, Fault> {
+        self.mark(part, Event::Started);
+        self.queue.metrics.attempt_started(&self.config.id);
+        self.push.send(part, stop).await?;
+        self.mark(part, Event::Sent);
+        self.push.verify(part, stop).await
+    }
+
+    /// The part was sent; each path is done if the destination says it has it.
+    async fn sent(&self, part: &[Leased], verdicts: Vec<Verdict>, closure: &[StorePath]) {
+        let all_there = verdicts.iter().all(|verdict| matches!(verdict, Verdict::Present(_)));
+        let mut outcomes = Vec::with_capacity(part.len());
+        for (leased, verdict) in part.iter().zip(verdicts) {
+            outcomes.push(match verdict {
+                Verdict::Present(receipt) => self.delivered(leased, &receipt),
+                Verdict::Missing(why) => self.fault_of(leased, FaultClass::Failed, why, String::new()),
+            });
+        }
+        if all_there && self.breaker().succeeded() {
+            tracing::info!(destination = %self.config.id, "destination {} is back", self.config.id);
+            self.wake_unreachable().await;
+        }
+        self.settle(outcomes).await;
+        if all_there {
+            self.remember_present(closure).await;
+        }
+    }
+
+    /// What to try next after a failed part: nothing, or its halves.
+    async fn failed(&self, mut part: Vec<Leased>, fault: Fault, probe: bool) -> Vec<Vec<Leased>> {
+        match fault {
+            Fault::Cancelled => self.give_back(&part).await,
+            Fault::Gone(path) => return self.without_gone(part, &path).await,
+            Fault::Failed { class: FaultClass::Unreachable, why, output } => {
+                let outcomes = part.iter().enumerate().map(|(i, leased)| {
+                    // One attempt failed, not one per path.
+                    if i == 0 {
+                        self.note_failure(leased.delivery, FaultClass::Unreachable, &why);
+                    }
+                    self.outcome_of(leased, FaultClass::Unreachable, false, why.clone(), output.clone())
+                });
+                let outcomes = outcomes.collect();
+                self.settle(outcomes).await;
+            }
+            Fault::Failed { class, why, output } if part.len() == 1 || probe => {
+                let outcomes =
+                    part.iter().map(|leased| self.fault_of(leased, class, why.clone(), output.clone())).collect();
+                self.settle(outcomes).await;
+            }
+            Fault::Failed { why, .. } => {
+                let rest = part.split_off(part.len() / 2);
+                tracing::debug!(
+                    destination = %self.config.id,
+                    "splitting a batch of {} that failed at {}: {why}", part.len() + rest.len(), self.config.id
+                );
+                // The first half is taken next.
+                return vec![rest, part];
+            }
+        }
+        Vec::new()
+    }
+
+    /// A path vanished: it is gone, and the others are tried again without it.
+    async fn without_gone(&self, part: Vec<Leased>, path: &StorePath) -> Vec<Vec<Leased>> {
+        let (gone, rest): (Vec<Leased>, Vec<Leased>) = part.into_iter().partition(|leased| leased.path == *path);
+        if gone.is_empty() {
+            // Not one of ours: a reference is missing, which no path of this part can be sent without.
+            let why = format!("its closure needs {path}, which is no longer in the store");
+            let fault = Fault::Failed { class: FaultClass::Failed, why, output: String::new() };
+            return Box::pin(self.failed(rest, fault, false)).await;
+        }
+        let settle = |leased: &Leased| Outcome::of(leased, Settlement {
+            delivery: leased.delivery,
+            event: Event::Vanished,
+            output: None,
+        });
+        self.settle(gone.iter().map(settle).collect()).await;
+        if rest.is_empty() { Vec::new() } else { vec![rest] }
+    }
+
+    fn delivered(&self, leased: &Leased, receipt: &serde_json::Value) -> Outcome {
+        let event = Event::Verified(leased.token, receipt.to_string());
+        Outcome::of(leased, Settlement { delivery: leased.delivery, event, output: None })
+    }
+
+    /// A failure of one delivery, held against it unless the destination is in doubt.
+    fn fault_of(&self, leased: &Leased, class: FaultClass, why: String, output: String) -> Outcome {
+        let counted = !self.breaker().is_open();
+        self.note_failure(leased.delivery, class, &why);
+        self.outcome_of(leased, class, counted, why, output)
+    }
+
+    fn outcome_of(
+        &self,
+        leased: &Leased,
+        class: FaultClass,
+        counted: bool,
+        why: String,
+        output: String,
+    ) -> Outcome {
+        let event = Event::Failed { token: leased.token, class, counted, why };
+        let output = (!output.is_empty()).then_some(output);
+        Outcome::of(leased, Settlement { delivery: leased.delivery, event, output })
+    }
+
+    fn note_failure(&self, delivery: i64, class: FaultClass, why: &str) {
+        let now = self.queue.clock.now();
+        if self.breaker().failed(delivery, class, now) {
+            let probe = self.config.breaker.probe;
+            tracing::warn!(
+                destination = %self.config.id,
+                "destination {} is in doubt: one probe every {probe:?} until it answers; last: {why}", self.config.id
+            );
+        }
+    }
+
+    async fn give_back(&self, part: &[Leased]) {
+        let settle = |leased: &Leased| Outcome::of(leased, Settlement {
+            delivery: leased.delivery,
+            event: Event::LeaseReturned,
+            output: None,
+        });
+        self.settle(part.iter().map(settle).collect()).await;
+    }
+}

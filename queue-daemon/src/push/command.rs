@@ -1,0 +1,141 @@
+//! A program of the operator's as a destination (`cache_type = "command"`).
+//!
+//! In flows a batch of one derivation; out flows one run of the program, without a shell, with `OUT_PATHS` and
+//! `DRV_PATH` in its environment as Nix' own hook has them. Exit 0 means delivered; the program's word is the
+//! receipt. What it prints goes to the logs' tail, never to a terminal.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use nix_store::process::{self, Environment, Exit, Outcome, Spec};
+use serde_json::json;
+use service_kit::shutdown::Stop;
+use service_kit::telemetry::chain;
+
+use super::{Fault, Leased, Push, Rules, Verdict, Work};
+use crate::delivery::FaultClass;
+
+/// 24 paths of the longest kind stay below the 128 KiB that one variable may have.
+const PATHS_MAX: usize = 24;
+/// `EX_DATAERR`: the program will never take this path.
+const EXIT_REFUSED: i32 = 65;
+/// `EX_UNAVAILABLE` and `EX_TEMPFAIL`: the destination cannot be reached now.
+const EXIT_UNREACHABLE: [i32; 2] = [69, 75];
+/// How much of its output is kept.
+const TAIL_BYTES: usize = 4_096;
+
+/// The engine.
+#[derive(Debug)]
+pub(crate) struct Command {
+    argv: Vec<String>,
+    timeout: Duration,
+}
+
+impl Command {
+    /// An engine that runs `argv`, which is not empty.
+    pub(crate) fn new(argv: Vec<String>, timeout: Duration) -> Self {
+        Self { argv, timeout }
+    }
+
+    fn spec(&self, batch: &[Leased]) -> Spec {
+        let paths: Vec<&str> = batch.iter().map(|leased| leased.path.as_str()).collect();
+        let drv = batch.first().and_then(|leased| leased.drv.as_ref()).map(|drv| drv.as_str().into());
+        let set = |name: &str, value: Option<OsString>| (OsString::from(name), value);
+        let changes = vec![
+            set("OUT_PATHS", Some(paths.join(" ").into())),
+            set("DRV_PATH", Some(drv.unwrap_or_default())),
+            // The daemon's own: a child must not answer systemd for us.
+            set("NOTIFY_SOCKET", None),
+            set("WATCHDOG_USEC", None),
+            set("WATCHDOG_PID", None),
+        ];
+        let mut spec = Spec::new(&self.argv[0]).args(&self.argv[1..]);
+        spec.env = Environment { clear: false, changes };
+        spec.silent = Some(self.timeout);
+        spec.stdout_tail = TAIL_BYTES;
+        spec.stderr_tail = TAIL_BYTES;
+        spec
+    }
+}
+
+impl Push for Command {
+    fn kind(&self) -> &'static str {
+        "command"
+    }
+
+    fn rules(&self) -> Rules {
+        Rules { paths_max: PATHS_MAX, one_drv: true, sends_closure: false }
+    }
+
+    fn send<'a>(&'a self, batch: &'a [Leased], stop: &'a Stop) -> Work<'a, Result<(), Fault>> {
+        Box::pin(async move {
+            match process::run(&self.spec(batch), stop.requested()).await {
+                Ok(outcome) => judge(&self.argv[0], &outcome),
+                Err(error) => Err(Fault::Failed {
+                    class: FaultClass::Unreachable,
+                    why: chain(&error),
+                    output: String::new(),
+                }),
+            }
+        })
+    }
+
+    fn verify<'a>(&'a self, batch: &'a [Leased], _: &'a Stop) -> Work<'a, Result<Vec<Verdict>, Fault>> {
+        let receipt = || Verdict::Present(json!({ "kind": "command", "exit": 0 }));
+        Box::pin(async move { Ok(batch.iter().map(|_| receipt()).collect()) })
+    }
+}
+
+fn judge(program: &str, outcome: &Outcome) -> Result<(), Fault> {
+    let (class, how) = match outcome.exit {
+        Exit::Exited(0) => return Ok(()),
+        Exit::Cancelled => return Err(Fault::Cancelled),
+        Exit::Exited(code) if code == EXIT_REFUSED => (FaultClass::Refused, format!("exited {code}")),
+        Exit::Exited(code) if EXIT_UNREACHABLE.contains(&code) => {
+            (FaultClass::Unreachable, format!("exited {code}"))
+        }
+        Exit::Exited(code) => (FaultClass::Failed, format!("exited {code}")),
+        Exit::Signaled(signal) => (FaultClass::Failed, format!("was killed by signal {signal}")),
+        Exit::TimedOut { after, .. } => (FaultClass::Failed, format!("printed nothing for {after:?} and was ended")),
+    };
+    let output = super::tails(outcome);
+    let last = output.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().to_owned();
+    let why = if last.is_empty() { format!("{program} {how}") } else { format!("{program} {how}: {last}") };
+    Err(Fault::Failed { class, why, output })
+}
+
+#[cfg(test)]
+mod tests {
+    use nix_store::process::Tail;
+
+    use super::*;
+
+    fn judged(exit: Exit) -> Result<(), Fault> {
+        let stderr_tail = Tail { bytes: b"first\nlast \x1b[31mline\n\n".to_vec(), dropped: 0 };
+        judge("prog", &Outcome { exit, stdout_tail: Tail::default(), stderr_tail, elapsed: Duration::ZERO })
+    }
+
+    fn class(exit: Exit) -> FaultClass {
+        match judged(exit) {
+            Err(Fault::Failed { class, .. }) => class,
+            other => panic!("no failure: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_exit_code_says_what_kind_of_failure_it_was() {
+        assert_eq!(judged(Exit::Exited(0)), Ok(()));
+        assert_eq!(judged(Exit::Cancelled), Err(Fault::Cancelled));
+        assert_eq!(class(Exit::Exited(1)), FaultClass::Failed);
+        assert_eq!(class(Exit::Exited(65)), FaultClass::Refused);
+        assert_eq!(class(Exit::Exited(69)), FaultClass::Unreachable);
+        assert_eq!(class(Exit::Exited(75)), FaultClass::Unreachable);
+        assert_eq!(class(Exit::Signaled(9)), FaultClass::Failed);
+    }
+
+    #[test]
+    fn the_last_line_is_the_reason_and_cannot_drive_a_terminal() {
+        let Err(Fault::Failed { why, .. }) = judged(Exit::Exited(3)) else { panic!("no failure") };
+        assert_eq!(why, "prog exited 3: last \\u{1b}[31mline");
+    }
+}

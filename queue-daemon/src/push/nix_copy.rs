@@ -1,0 +1,122 @@
+//! Any store that Nix can copy to (`cache_type = "nix-copy"`), by running `nix copy`.
+//!
+//! In flows a batch; out flows one `nix copy` of its closure, references first, signed on the way when a key is
+//! configured, and then the destination's own word about every path. Each run has an empty cache folder, so that
+//! Nix asks the destination and not its memory of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix_store::Store;
+use nix_store::copy::{CopyError, FaultClass as CopyClass, NixCommands, StoreUrl};
+use nix_types::StorePath;
+use serde_json::json;
+use service_kit::shutdown::Stop;
+use service_kit::telemetry::chain;
+
+use super::{Fault, Leased, Push, Rules, Verdict, Work};
+use crate::config::QueueConfig;
+use crate::delivery::FaultClass;
+
+/// Paths of one `nix copy`; their closure may be larger.
+const PATHS_MAX: usize = 256;
+
+/// The engine.
+pub(crate) struct NixCopy {
+    commands: NixCommands,
+    url: StoreUrl,
+    /// Keys that sign the batch in the local store first (`sign_store`).
+    sign_first: Vec<PathBuf>,
+    store: Arc<dyn Store>,
+}
+
+impl NixCopy {
+    /// An engine that copies to `url`.
+    pub(crate) fn new(url: &StoreUrl, timeout: Duration, queue: &QueueConfig, store: Arc<dyn Store>) -> Self {
+        let sign_first = if queue.sign_store { queue.signing_key_files.clone() } else { Vec::new() };
+        Self { commands: commands(timeout, queue), url: url.clone(), sign_first, store }
+    }
+
+    async fn run(&self, batch: &[Leased], stop: &Stop) -> Result<(), Fault> {
+        let paths = paths(batch);
+        for key in &self.sign_first {
+            let signed = self.commands.sign(key, &paths, stop.requested()).await;
+            signed.map_err(|error| self.fault(&error))?;
+        }
+        let copied = self.commands.copy(&self.url, &paths, stop.requested(), &mut |_, _| {}).await;
+        copied.map_err(|error| self.fault(&error))
+    }
+
+    async fn ask(&self, batch: &[Leased], stop: &Stop) -> Result<Vec<Verdict>, Fault> {
+        let missing = self.commands.missing(&self.url, &paths(batch), stop.requested()).await;
+        let missing = missing.map_err(|error| self.fault(&error))?;
+        let verdict = |leased: &Leased| {
+            if missing.contains(&leased.path) {
+                return Verdict::Missing(format!("`nix copy` succeeded, but {} does not have {}", self.url, leased.path));
+            }
+            Verdict::Present(json!({ "kind": "nix-copy", "to": self.url.to_string(), "asked": "check-validity" }))
+        };
+        Ok(batch.iter().map(verdict).collect())
+    }
+
+    fn fault(&self, error: &CopyError) -> Fault {
+        fault(error, &*self.store)
+    }
+}
+
+impl Push for NixCopy {
+    fn kind(&self) -> &'static str {
+        "nix-copy"
+    }
+
+    fn rules(&self) -> Rules {
+        Rules { paths_max: PATHS_MAX, one_drv: false, sends_closure: true }
+    }
+
+    fn send<'a>(&'a self, batch: &'a [Leased], stop: &'a Stop) -> Work<'a, Result<(), Fault>> {
+        Box::pin(self.run(batch, stop))
+    }
+
+    fn verify<'a>(&'a self, batch: &'a [Leased], stop: &'a Stop) -> Work<'a, Result<Vec<Verdict>, Fault>> {
+        Box::pin(self.ask(batch, stop))
+    }
+}
+
+/// Nix' commands with this destination's bounds.
+pub(super) fn commands(timeout: Duration, queue: &QueueConfig) -> NixCommands {
+    let mut commands = NixCommands::new(queue.state_dir.join("scratch"));
+    commands.silent = Some(timeout);
+    // A child must not answer systemd for us.
+    commands.env = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"].map(|name| (name.into(), None)).into();
+    commands
+}
+
+/// The paths of a batch.
+pub(super) fn paths(batch: &[Leased]) -> Vec<StorePath> {
+    batch.iter().map(|leased| leased.path.clone()).collect()
+}
+
+/// What a failed command means for the deliveries.
+pub(super) fn fault(error: &CopyError, store: &dyn Store) -> Fault {
+    let why = chain(error);
+    let class = match error {
+        CopyError::Cancelled { .. } => return Fault::Cancelled,
+        CopyError::Fault { fault, .. } => match &fault.class {
+            CopyClass::Unreachable => FaultClass::Unreachable,
+            CopyClass::PathGone(path) => {
+                // Another Nix on the way may have meant its own store.
+                if matches!(store.is_valid(path), Ok(false)) {
+                    return Fault::Gone(path.clone());
+                }
+                FaultClass::Failed
+            }
+            // Credentials or configuration: somebody will mend them, and until then no path is to blame.
+            CopyClass::Refused | CopyClass::Failed => FaultClass::Failed,
+        },
+        CopyError::TimedOut { .. } | CopyError::Answer { .. } => FaultClass::Failed,
+        // We could not even start it: no path is to blame.
+        CopyError::Scratch { .. } | CopyError::Process { .. } => FaultClass::Unreachable,
+    };
+    Fault::Failed { class, why, output: String::new() }
+}

@@ -1,0 +1,81 @@
+//! The built-in destination that signs the local store (`sign_store = true`).
+//!
+//! In flows a batch; out flow signatures by every configured key on the batch and its closure, in the store's own
+//! database; then a look whether they are there.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix_store::Store;
+use nix_store::copy::NixCommands;
+use serde_json::json;
+use service_kit::shutdown::Stop;
+use service_kit::telemetry::chain;
+
+use super::nix_copy::{commands, fault, paths};
+use super::{Fault, Leased, Push, Rules, Verdict, Work};
+use crate::config::QueueConfig;
+use crate::delivery::FaultClass;
+
+/// Paths of one `nix store sign`.
+const PATHS_MAX: usize = 256;
+
+/// The engine.
+pub(crate) struct SignStore {
+    commands: NixCommands,
+    keys: Vec<PathBuf>,
+    store: Arc<dyn Store>,
+}
+
+impl SignStore {
+    /// An engine that signs with every key of `queue`.
+    pub(crate) fn new(timeout: Duration, queue: &QueueConfig, store: Arc<dyn Store>) -> Self {
+        Self { commands: commands(timeout, queue), keys: queue.signing_key_files.clone(), store }
+    }
+
+    async fn sign(&self, batch: &[Leased], stop: &Stop) -> Result<(), Fault> {
+        for key in &self.keys {
+            let signed = self.commands.sign(key, &paths(batch), stop.requested()).await;
+            signed.map_err(|error| fault(&error, &*self.store))?;
+        }
+        Ok(())
+    }
+
+    fn look(&self, batch: &[Leased]) -> Result<Vec<Verdict>, Fault> {
+        let mut verdicts = Vec::with_capacity(batch.len());
+        for leased in batch {
+            verdicts.push(match self.store.path_info(&leased.path) {
+                Ok(Some(info)) if info.signatures.len() >= self.keys.len() => {
+                    let signers: Vec<&str> = info.signatures.iter().filter_map(|sig| sig.split(':').next()).collect();
+                    Verdict::Present(json!({ "kind": "local-store", "signed_by": signers }))
+                }
+                Ok(Some(_)) => Verdict::Missing(format!("{} was signed, but its signature is not there", leased.path)),
+                Ok(None) => return Err(Fault::Gone(leased.path.clone())),
+                Err(error) => {
+                    let why = chain(&error);
+                    return Err(Fault::Failed { class: FaultClass::Unreachable, why, output: String::new() });
+                }
+            });
+        }
+        Ok(verdicts)
+    }
+}
+
+impl Push for SignStore {
+    fn kind(&self) -> &'static str {
+        "local-store"
+    }
+
+    fn rules(&self) -> Rules {
+        Rules { paths_max: PATHS_MAX, one_drv: false, sends_closure: false }
+    }
+
+    fn send<'a>(&'a self, batch: &'a [Leased], stop: &'a Stop) -> Work<'a, Result<(), Fault>> {
+        Box::pin(self.sign(batch, stop))
+    }
+
+    fn verify<'a>(&'a self, batch: &'a [Leased], _: &'a Stop) -> Work<'a, Result<Vec<Verdict>, Fault>> {
+        Box::pin(async move { self.look(batch) })
+    }
+}

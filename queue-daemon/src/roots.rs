@@ -1,0 +1,173 @@
+//! Keeps queued paths from the garbage collector.
+//!
+//! In flow the paths that are being taken in and those whose deliveries have ended; out flow links that Nix
+//! honours. A path is held before its validity is asked and before the table knows it, and let go when neither an
+//! intake under way nor the table needs it. The links are an index: `rebuild` makes them agree with the table.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use nix_store::gcroots::{GcRoots, RootsError};
+use nix_types::StorePath;
+use rusqlite::Connection;
+use sqlite_kit::Reader;
+
+use crate::store::{RowError, admin, lease};
+
+/// Rows read at a time while rebuilding.
+const CHUNK_PATHS: u32 = 2_000;
+
+/// The roots of the queue.
+pub struct RootKeeper {
+    roots: GcRoots,
+    reader: Reader,
+    /// Intakes under way, by path: the table does not know these yet.
+    held: Mutex<HashMap<StorePath, Hold>>,
+}
+
+/// Intakes under way that hold a path.
+#[derive(Debug, Default)]
+struct Hold {
+    count: u32,
+    /// A delivery of it has ended meanwhile: ask again when the last intake lets go.
+    ask_again: bool,
+}
+
+/// The table could not be asked, or a link not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    /// A link.
+    #[error(transparent)]
+    Root(#[from] RootsError),
+    /// The table.
+    #[error("ask the queue which paths are still needed")]
+    Table(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What a rebuild did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rebuilt {
+    /// Links made.
+    pub added: u64,
+    /// Links removed.
+    pub removed: u64,
+}
+
+impl RootKeeper {
+    /// Wraps an opened roots folder.
+    #[must_use]
+    pub fn new(roots: GcRoots, reader: Reader) -> Self {
+        Self { roots, reader, held: Mutex::default() }
+    }
+
+    /// Makes the root of a path that is being taken in.
+    ///
+    /// # Errors
+    /// When the link cannot be made; the path is then not held.
+    pub fn hold(&self, path: &StorePath) -> Result<(), KeepError> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        self.roots.add(path)?;
+        held.entry(path.clone()).or_default().count += 1;
+        Ok(())
+    }
+
+    /// The intake of a held path has ended: from now on the table decides.
+    ///
+    /// # Errors
+    /// When the table cannot be asked or the link not be removed; `rebuild` mends it.
+    pub fn unhold(&self, path: &StorePath) -> Result<(), KeepError> {
+        drop_hold(&mut self.held.lock().unwrap_or_else(PoisonError::into_inner), path);
+        self.release(path)
+    }
+
+    /// The intake of held paths has ended and the table owes them: their roots stay. Returns those that were
+    /// delivered before this call, which the caller must `release`.
+    #[must_use]
+    pub(crate) fn unhold_owed(&self, paths: Vec<StorePath>) -> Vec<StorePath> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        paths.into_iter().filter(|path| drop_hold(&mut held, path)).collect()
+    }
+
+    /// Removes the root if nothing needs it. The lock is kept over the question and the removal, so that no
+    /// intake can begin in between.
+    ///
+    /// # Errors
+    /// When the table cannot be asked or the link not be removed; `rebuild` mends it.
+    pub fn release(&self, path: &StorePath) -> Result<(), KeepError> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hold) = held.get_mut(path) {
+            hold.ask_again = true;
+            return Ok(());
+        }
+        if self.ask(|conn| lease::is_needed(conn, path.as_str()))? {
+            return Ok(());
+        }
+        self.roots.remove(path)?;
+        Ok(())
+    }
+
+    /// Number of roots.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn count(&self) -> Result<u64, KeepError> {
+        Ok(self.roots.list()?.len() as u64)
+    }
+
+    /// Makes the links agree with the table: adds the missing, removes the left-over.
+    ///
+    /// # Errors
+    /// At the first link or question that fails.
+    pub fn rebuild(&self) -> Result<Rebuilt, KeepError> {
+        let mut rebuilt = Rebuilt::default();
+        let mut present: std::collections::HashSet<StorePath> = self.roots.list()?.into_iter().collect();
+        let mut after = String::new();
+        loop {
+            let chunk = self.ask(|conn| admin::needed_paths(conn, &after, CHUNK_PATHS))?;
+            let Some(last) = chunk.last() else { break };
+            after.clone_from(last);
+            for path in chunk.iter().filter_map(|text| StorePath::parse(text.as_bytes()).ok()) {
+                if !present.remove(&path) {
+                    self.roots.add(&path)?;
+                    rebuilt.added += 1;
+                }
+            }
+        }
+        for path in present {
+            self.release(&path)?;
+            rebuilt.removed += 1;
+        }
+        Ok(rebuilt)
+    }
+
+    fn ask<T>(&self, question: impl FnOnce(&Connection) -> Result<T, RowError>) -> Result<T, KeepError> {
+        self.reader.with(question).map_err(|error| KeepError::Table(Box::new(error)))
+    }
+}
+
+/// True when that was the last hold and a delivery has ended meanwhile.
+fn drop_hold(held: &mut HashMap<StorePath, Hold>, path: &StorePath) -> bool {
+    let Some(hold) = held.get_mut(path) else { return false };
+    hold.count -= 1;
+    if hold.count > 0 {
+        return false;
+    }
+    held.remove(path).is_some_and(|hold| hold.ask_again)
+}
+
+/// Releases paths off the async threads: links are disk work. A failure leaves a link that `rebuild` removes.
+pub(crate) async fn release_all(roots: &std::sync::Arc<RootKeeper>, paths: Vec<StorePath>) {
+    if paths.is_empty() {
+        return;
+    }
+    let roots = std::sync::Arc::clone(roots);
+    let work = move || {
+        for path in paths {
+            if let Err(error) = roots.release(&path) {
+                let why = service_kit::telemetry::chain(&error);
+                tracing::warn!(store.path = %path, "GC root of {path} not removed: {why}");
+            }
+        }
+    };
+    tokio::task::spawn_blocking(work).await.expect("releasing roots does not panic: it logs its errors");
+}

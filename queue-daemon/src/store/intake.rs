@@ -1,0 +1,241 @@
+//! Statements of the intake: requests, their deliveries, users' usage, claims.
+
+use std::time::Duration;
+
+use hook_wire::Trust;
+use nix_types::{DrvPath, StorePath};
+use rusqlite::{Connection, OptionalExtension, params};
+use service_kit::backoff::Rng;
+use service_kit::clock::Time;
+
+use super::machine::{self, Applied};
+use super::{RowError, ms, unsigned};
+use crate::delivery::{Event, Policy, StateName};
+use crate::model::{Claim, DestinationId, Origin, Request};
+
+/// What the table knows of an idempotency key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// All of it is in.
+    Complete(i64),
+    /// An earlier try was cut off between two chunks.
+    Partial(i64),
+}
+
+/// One delivery to be made.
+#[derive(Debug, Clone)]
+pub(crate) struct NewDelivery {
+    /// The path.
+    pub(crate) path: StorePath,
+    /// The destination's row.
+    pub(crate) destination: i64,
+    /// The size of its NAR, in bytes.
+    pub(crate) nar_bytes: u64,
+    /// True when it vanished before it was taken in.
+    pub(crate) gone: bool,
+    /// How long a receipt counts before a new request pushes again.
+    pub(crate) presence_ttl: Duration,
+}
+
+/// Looks an idempotency key up.
+pub(crate) fn known(tx: &Connection, key: &[u8; 16]) -> Result<Option<Known>, RowError> {
+    let row = tx
+        .prepare_cached("SELECT id, complete FROM request WHERE key = ?1")?
+        .query_row([&key[..]], |row| Ok((row.get(0)?, row.get::<_, bool>(1)?)))
+        .optional()?;
+    Ok(row.map(|(id, complete)| if complete { Known::Complete(id) } else { Known::Partial(id) }))
+}
+
+/// Live deliveries that this user has.
+pub(crate) fn usage(tx: &Connection, uid: u32) -> Result<u64, RowError> {
+    let live: Option<i64> = tx
+        .prepare_cached("SELECT live FROM usage WHERE uid = ?1")?
+        .query_row([uid], |row| row.get(0))
+        .optional()?;
+    Ok(unsigned(live.unwrap_or(0)))
+}
+
+/// Inserts the request, not yet complete.
+pub(crate) fn insert_request(tx: &Connection, request: &Request, now: Time) -> Result<i64, RowError> {
+    tx.prepare_cached(
+        "INSERT INTO request (key, source, via, uid, tag, drv, repository, branch, commit_id, trust, priority,
+           received_ms, complete) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0)",
+    )?
+    .execute(params![
+        &request.key[..],
+        request.source as i64,
+        request.via as i64,
+        request.uid,
+        request.tag,
+        request.drv.as_ref().map(DrvPath::as_str),
+        request.origin.repository,
+        request.origin.branch,
+        request.origin.commit,
+        request.trust.map(|trust| trust as i64),
+        request.priority,
+        ms(now),
+    ])?;
+    Ok(tx.last_insert_rowid())
+}
+
+/// Says that all deliveries of the request are in.
+pub(crate) fn complete_request(tx: &Connection, request: i64) -> Result<(), RowError> {
+    tx.prepare_cached("UPDATE request SET complete = 1 WHERE id = ?1")?.execute([request])?;
+    Ok(())
+}
+
+/// Makes a delivery, or joins the one there is; returns its state.
+pub(crate) fn want(
+    tx: &Connection,
+    request_row: i64,
+    request: &Request,
+    new: &NewDelivery,
+    now: Time,
+    rng: &mut Rng,
+) -> Result<StateName, RowError> {
+    let first = if new.gone { StateName::Gone } else { StateName::Queued };
+    let drv = request.drv.as_ref().map(DrvPath::as_str);
+    let nar_bytes = i64::try_from(new.nar_bytes).unwrap_or(i64::MAX);
+    let inserted = tx
+        .prepare_cached(
+            "INSERT INTO delivery (path, destination, state, priority, uid, drv, tag, nar_bytes, queued_ms, changed_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![
+            new.path.as_str(),
+            new.destination,
+            first.code(),
+            request.priority,
+            request.uid,
+            drv,
+            request.tag,
+            nar_bytes,
+            ms(now),
+        ])?;
+    let (delivery, state) = if inserted == 1 {
+        (tx.last_insert_rowid(), first)
+    } else {
+        join(tx, request, new, now, rng)?
+    };
+    tx.prepare_cached("INSERT INTO request_delivery (request, delivery) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
+        .execute([request_row, delivery])?;
+    Ok(state)
+}
+
+/// A further request for a path that has a delivery already.
+fn join(
+    tx: &Connection,
+    request: &Request,
+    new: &NewDelivery,
+    now: Time,
+    rng: &mut Rng,
+) -> Result<(i64, StateName), RowError> {
+    let (delivery, code, changed_ms): (i64, i64, i64) = tx
+        .prepare_cached("SELECT id, state, changed_ms FROM delivery WHERE path = ?1 AND destination = ?2")?
+        .query_row(params![new.path.as_str(), new.destination], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let Some(state) = StateName::from_code(code) else {
+        return Err(RowError::Unreadable { delivery, what: format!("state {code}") });
+    };
+    let receipt_counts = state == StateName::Done && now < Time::from_ms(changed_ms) + new.presence_ttl;
+    let revived = match state {
+        StateName::Done if receipt_counts => None,
+        StateName::Waiting | StateName::Queued => None,
+        StateName::Leased | StateName::Pushing | StateName::Verifying => None,
+        StateName::Dead if new.gone => Some(Event::Vanished),
+        StateName::Done | StateName::Gone if new.gone => None,
+        StateName::Done | StateName::Dead | StateName::Gone => Some(Event::Requested),
+    };
+    let mut result = state;
+    if let Some(event) = revived {
+        let fresh = event == Event::Requested;
+        if let Applied::Moved(state) = machine::apply(tx, delivery, event, now, &Policy::without_waits(), rng)? {
+            result = state;
+        }
+        if fresh {
+            tx.prepare_cached(
+                "UPDATE delivery SET queued_ms = ?2, uid = ?3, last_error = NULL, last_class = NULL,
+                   last_output = NULL WHERE id = ?1",
+            )?
+            .execute(params![delivery, ms(now), request.uid])?;
+        }
+    }
+    tx.prepare_cached(
+        "UPDATE delivery SET priority = max(priority, ?2), drv = coalesce(?3, drv), tag = coalesce(?4, tag)
+         WHERE id = ?1",
+    )?
+    .execute(params![delivery, request.priority, request.drv.as_ref().map(DrvPath::as_str), request.tag])?;
+    Ok((delivery, result))
+}
+
+/// How many deliveries a request has.
+pub(crate) fn deliveries_of(tx: &Connection, request: i64) -> Result<u32, RowError> {
+    Ok(tx
+        .prepare_cached("SELECT count(*) FROM request_delivery WHERE request = ?1")?
+        .query_row([request], |row| row.get(0))?)
+}
+
+/// Everything a claim says.
+#[derive(Debug, Clone)]
+pub(crate) struct NewClaim {
+    /// Names the claim, so that all of it can be ended at once.
+    pub(crate) key: [u8; 16],
+    /// The derivations being built.
+    pub(crate) drvs: Vec<DrvPath>,
+    /// Where hooks may send their outputs.
+    pub(crate) destinations: Vec<DestinationId>,
+    /// For which commit.
+    pub(crate) origin: Origin,
+    /// With which trust.
+    pub(crate) trust: Option<Trust>,
+    /// Who says so.
+    pub(crate) uid: u32,
+    /// Until when.
+    pub(crate) until: Time,
+}
+
+/// Stores claims; a new one for the same derivation replaces the old.
+pub(crate) fn put_claim(tx: &Connection, claim: &NewClaim) -> Result<(), RowError> {
+    let destinations = claim.destinations.iter().map(DestinationId::as_str).collect::<Vec<_>>().join(",");
+    for drv in &claim.drvs {
+        tx.prepare_cached(
+            "INSERT OR REPLACE INTO claim
+               (drv, destinations, repository, branch, commit_id, trust, uid, until_ms, key)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            drv.as_str(),
+            destinations,
+            claim.origin.repository,
+            claim.origin.branch,
+            claim.origin.commit,
+            claim.trust.map(|trust| trust as i64),
+            claim.uid,
+            ms(claim.until),
+            &claim.key[..],
+        ])?;
+    }
+    Ok(())
+}
+
+/// Ends a claim: these derivations of it, or all when none is named; returns how many ended.
+pub(crate) fn remove_claim(tx: &Connection, key: &[u8; 16], drvs: &[DrvPath]) -> Result<usize, RowError> {
+    if drvs.is_empty() {
+        return Ok(tx.execute("DELETE FROM claim WHERE key = ?1", [&key[..]])?);
+    }
+    let mut ended = 0;
+    for drv in drvs {
+        ended += tx
+            .prepare_cached("DELETE FROM claim WHERE drv = ?1 AND key = ?2")?
+            .execute(params![drv.as_str(), &key[..]])?;
+    }
+    Ok(ended)
+}
+
+/// The claim on a derivation, if one holds.
+pub(crate) fn claim_on(conn: &Connection, drv: &str, now: Time) -> Result<Option<Claim>, RowError> {
+    let list: Option<String> = conn
+        .prepare_cached("SELECT destinations FROM claim WHERE drv = ?1 AND until_ms > ?2")?
+        .query_row(params![drv, ms(now)], |row| row.get(0))
+        .optional()?;
+    Ok(list.map(|list| Claim { destinations: list.split(',').filter_map(|id| DestinationId::parse(id).ok()).collect() }))
+}

@@ -1,0 +1,116 @@
+//! The tables of `queue.db`, as numbered migrations that are only ever added to.
+//!
+//! Times are wall-clock milliseconds since 1970. State codes are `StateName::code`. `usage` holds the number of
+//! live deliveries by user; triggers keep it, so that no statement can forget to.
+
+use sqlite_kit::Migration;
+
+/// Marks the file as ours ("ekaQ").
+pub(crate) const APPLICATION_ID: u32 = 0x656b_6151;
+
+/// Every schema there has been.
+pub(crate) const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "queue", sql: QUEUE }];
+
+const QUEUE: &str = "
+CREATE TABLE meta (
+  key TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE destination (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  paused INTEGER NOT NULL DEFAULT 0,
+  bytes_pushed INTEGER NOT NULL DEFAULT 0
+);
+
+CREATE TABLE request (
+  id INTEGER PRIMARY KEY,
+  key BLOB NOT NULL UNIQUE,
+  source INTEGER NOT NULL,
+  via INTEGER NOT NULL,
+  uid INTEGER NOT NULL,
+  tag TEXT,
+  drv TEXT,
+  repository TEXT,
+  branch TEXT,
+  commit_id TEXT,
+  trust INTEGER,
+  priority INTEGER NOT NULL,
+  received_ms INTEGER NOT NULL,
+  complete INTEGER NOT NULL
+);
+CREATE INDEX request_by_tag ON request(tag) WHERE tag IS NOT NULL;
+CREATE INDEX request_by_age ON request(received_ms);
+
+CREATE TABLE delivery (
+  id INTEGER PRIMARY KEY,
+  path TEXT NOT NULL,
+  destination INTEGER NOT NULL REFERENCES destination(id),
+  state INTEGER NOT NULL,
+  attempts INTEGER NOT NULL DEFAULT 0,
+  backoff_ms INTEGER NOT NULL DEFAULT 0,
+  not_before_ms INTEGER NOT NULL DEFAULT 0,
+  token INTEGER NOT NULL DEFAULT 0,
+  tried_ms INTEGER NOT NULL DEFAULT 0,
+  priority INTEGER NOT NULL,
+  uid INTEGER NOT NULL,
+  drv TEXT,
+  tag TEXT,
+  nar_bytes INTEGER NOT NULL,
+  queued_ms INTEGER NOT NULL,
+  changed_ms INTEGER NOT NULL,
+  last_class TEXT,
+  last_error TEXT,
+  last_output TEXT,
+  receipt TEXT,
+  UNIQUE (path, destination)
+);
+CREATE INDEX delivery_ready ON delivery(destination, priority DESC, id) WHERE state = 0;
+CREATE INDEX delivery_waiting ON delivery(destination, not_before_ms) WHERE state = 4;
+CREATE INDEX delivery_by_state ON delivery(state, destination, changed_ms);
+
+CREATE TABLE request_delivery (
+  request INTEGER NOT NULL REFERENCES request(id) ON DELETE CASCADE,
+  delivery INTEGER NOT NULL REFERENCES delivery(id) ON DELETE CASCADE,
+  PRIMARY KEY (request, delivery)
+) WITHOUT ROWID;
+CREATE INDEX request_delivery_back ON request_delivery(delivery);
+
+CREATE TABLE presence (
+  destination INTEGER NOT NULL REFERENCES destination(id) ON DELETE CASCADE,
+  path TEXT NOT NULL,
+  until_ms INTEGER NOT NULL,
+  PRIMARY KEY (destination, path)
+) WITHOUT ROWID;
+
+CREATE TABLE claim (
+  drv TEXT PRIMARY KEY,
+  key BLOB NOT NULL,
+  destinations TEXT NOT NULL,
+  repository TEXT,
+  branch TEXT,
+  commit_id TEXT,
+  trust INTEGER,
+  uid INTEGER NOT NULL,
+  until_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX claim_by_key ON claim(key);
+
+CREATE TABLE usage (
+  uid INTEGER PRIMARY KEY,
+  live INTEGER NOT NULL
+);
+CREATE TRIGGER usage_insert AFTER INSERT ON delivery WHEN NEW.state < 10 BEGIN
+  INSERT INTO usage (uid, live) VALUES (NEW.uid, 1) ON CONFLICT (uid) DO UPDATE SET live = live + 1;
+END;
+CREATE TRIGGER usage_delete AFTER DELETE ON delivery WHEN OLD.state < 10 BEGIN
+  UPDATE usage SET live = live - 1 WHERE uid = OLD.uid;
+END;
+CREATE TRIGGER usage_state AFTER UPDATE OF state, uid ON delivery
+WHEN (OLD.state < 10) <> (NEW.state < 10) OR OLD.uid <> NEW.uid BEGIN
+  UPDATE usage SET live = live - (OLD.state < 10) WHERE uid = OLD.uid;
+  INSERT INTO usage (uid, live) VALUES (NEW.uid, NEW.state < 10)
+    ON CONFLICT (uid) DO UPDATE SET live = live + (NEW.state < 10);
+END;
+";
