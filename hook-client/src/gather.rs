@@ -29,7 +29,7 @@ impl<'a, S: Sys> Inputs<'a, S> {
 
     /// The command line, with what standard input and Hydra's file held.
     pub(crate) fn command_line(words: Words<'a, S>, list: &'a [u8], build: Option<HydraBuild<'a>>) -> Self {
-        let source = if build.is_some() { Source::Hydra } else { Source::Cli };
+        let source = if build.is_some() { Source::Hydra } else { Source::Hook };
         let drv = build.and_then(|build| build.drv).map(|drv| (drv, "drvPath"));
         Self { source, drv, words: Some(words), list, build }
     }

@@ -11,7 +11,9 @@ use std::time::Duration;
 /// How long the daemon may take to send or take the next bytes.
 pub const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// Longest text taken from the daemon, in bytes.
-const TEXT_MAX: u64 = 1 << 20;
+const TEXT_MAX: usize = 1 << 20;
+/// Most fields of one message.
+const FIELDS_MAX: u64 = 1000;
 /// Most messages taken before an answer.
 const MESSAGES_MAX: usize = 100_000;
 
@@ -164,7 +166,7 @@ impl Daemon {
 
     fn fields(&mut self) -> Result<(), DaemonError> {
         let count = self.number()?;
-        if count > TEXT_MAX {
+        if count > FIELDS_MAX {
             return Err(self.strange(format!("it sent {count} fields")));
         }
         for _ in 0..count {
@@ -188,16 +190,15 @@ impl Daemon {
     }
 
     fn text(&mut self) -> Result<Vec<u8>, DaemonError> {
-        let len = self.number()?;
-        let padded = len.next_multiple_of(8);
-        match usize::try_from(padded) {
-            Ok(size) if len <= TEXT_MAX => {
-                let mut bytes = vec![0; size];
+        let said = self.number()?;
+        match usize::try_from(said) {
+            Ok(len) if len <= TEXT_MAX => {
+                let mut bytes = vec![0; len.next_multiple_of(8)];
                 self.read(&mut bytes)?;
-                bytes.truncate(size - usize::try_from(padded - len).unwrap_or(0));
+                bytes.truncate(len);
                 Ok(bytes)
             }
-            Ok(_) | Err(_) => Err(self.strange(format!("it sent a text of {len} bytes"))),
+            Ok(_) | Err(_) => Err(self.strange(format!("it sent a text of {said} bytes"))),
         }
     }
 
@@ -222,4 +223,105 @@ fn put_text(order: &mut Vec<u8>, text: &[u8]) {
     order.extend_from_slice(&(text.len() as u64).to_le_bytes());
     order.extend_from_slice(text);
     order.resize(order.len().next_multiple_of(8), 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    use super::*;
+
+    /// A daemon that sends these bytes whatever it hears.
+    fn scripted(bytes: Vec<u8>) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let listener = UnixListener::bind(&socket).unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(&bytes).unwrap();
+            let _ = io::copy(&mut stream, &mut io::sink()); // until the client has heard enough
+        });
+        (folder, socket)
+    }
+
+    fn numbers(numbers: &[u64]) -> Vec<u8> {
+        numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+    }
+
+    fn text(text: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        put_text(&mut bytes, text.as_bytes());
+        bytes
+    }
+
+    const LAST: u64 = 0x616c_7473;
+
+    fn talk(bytes: Vec<u8>) -> Result<(), DaemonError> {
+        let (_folder, socket) = scripted(bytes);
+        Daemon::connect(&socket)?.add_indirect_root(Path::new("/link"))
+    }
+
+    #[test]
+    fn all_kinds_of_messages_are_passed_over() {
+        let chatter = [
+            numbers(&[0x6f6c_6d67]),
+            text("a line of log"),
+            numbers(&[0x5354_5254, 1, 2, 3]),
+            text("starts"),
+            numbers(&[2, 0, 7, 1]),
+            text("a field"),
+            numbers(&[0, 0x5253_4c54, 1, 2, 0, 0x5354_4f50, 1]),
+        ]
+        .concat();
+        let greeting = |version| numbers(&[DAEMON_MAGIC, version]);
+        let answer = numbers(&[LAST, 1]);
+        let old =
+            [greeting(0x115), chatter.clone(), numbers(&[LAST]), chatter.clone(), answer.clone()].concat();
+        talk(old).unwrap();
+        let new = [greeting(0x126), text("2.26.3"), numbers(&[1, LAST]), chatter, answer].concat();
+        talk(new).unwrap();
+    }
+
+    #[test]
+    fn a_refusal_is_repeated_escaped() {
+        let greeting = [numbers(&[DAEMON_MAGIC, 0x122]), text("2.8.0"), numbers(&[LAST])].concat();
+        let refusal = [
+            numbers(&[0x6378_7470]),
+            text("Error"),
+            numbers(&[0]),
+            text("Error"),
+            text("no\x1b[0m!"),
+            numbers(&[0, 0]),
+        ];
+        let error = talk([greeting, refusal.concat()].concat()).unwrap_err();
+        assert!(matches!(error, DaemonError::Refused { .. }));
+        assert!(error.to_string().ends_with("refused: no\\u{1b}[0m!"), "{error}");
+        let old = [numbers(&[DAEMON_MAGIC, 0x115, LAST, 0x6378_7470]), text("no"), numbers(&[1])].concat();
+        assert!(matches!(talk(old), Err(DaemonError::Refused { message, .. }) if message == "no"));
+    }
+
+    #[test]
+    fn what_is_no_daemon_is_said() {
+        let strange = |bytes: Vec<u8>| match talk(bytes).unwrap_err() {
+            DaemonError::Protocol { what, .. } => what,
+            other => panic!("{other}"),
+        };
+        assert_eq!(strange(b"HTTP/1.1".to_vec()), "it greets with 0x312e312f50545448");
+        assert_eq!(strange(numbers(&[DAEMON_MAGIC, 0x10a])), "it speaks 1.10");
+        assert_eq!(strange(numbers(&[DAEMON_MAGIC, 0x200])), "it speaks 2.0");
+        assert_eq!(
+            strange(numbers(&[DAEMON_MAGIC, 0x122, u64::MAX - 6])),
+            format!("it sent a text of {} bytes", u64::MAX - 6)
+        );
+        assert_eq!(strange(numbers(&[DAEMON_MAGIC, 0x115, 5])), "it sent a message of kind 0x5");
+        assert_eq!(strange(numbers(&[DAEMON_MAGIC, 0x115, LAST, LAST, 2])), "it answered 2 to a new root");
+    }
+
+    #[test]
+    fn nobody_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Daemon::connect(&folder.path().join("socket")).map(drop).unwrap_err();
+        assert!(matches!(error, DaemonError::Connect { .. }), "{error}");
+    }
 }

@@ -50,7 +50,7 @@ fn arguments_stand_alone(program: Program) {
     let server = queued(&hook);
     hook.run().is_silent();
     let said = server.only();
-    assert_eq!((said.source, said.drv, said.paths), (Source::Cli, None, vec![HELLO.into()]));
+    assert_eq!((said.source, said.drv, said.paths), (Source::Hook, None, vec![HELLO.into()]));
 }
 
 fn standard_input_adds_to_arguments(program: Program) {

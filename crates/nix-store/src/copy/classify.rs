@@ -137,11 +137,27 @@ fn skip_escape(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     }
 }
 
+/// A line of bounded length, without the passwords of URLs in it.
 fn bounded(line: &str) -> String {
+    let line = masked(line);
     match line.char_indices().nth(LINE_MAX) {
         Some((end, _)) => format!("{}…", &line[..end]),
-        None => line.to_owned(),
+        None => line,
     }
+}
+
+/// `https://user:password@host` becomes `https://***@host`.
+fn masked(line: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = line;
+    while let Some((before, behind)) = rest.split_once("://") {
+        let host = behind.find(['/', '?', '\'', '"', ' ']).unwrap_or(behind.len());
+        let user = behind[..host].rfind('@').filter(|at| behind[..*at].contains(':'));
+        shown.push_str(before);
+        shown.push_str(if user.is_some() { "://***" } else { "://" });
+        rest = &behind[user.unwrap_or(0)..];
+    }
+    shown + rest
 }
 
 #[cfg(test)]
@@ -223,7 +239,7 @@ mod tests {
             "error: creating directory '/c/nar': Read-only file system\n",
             "me@host: Permission denied (publickey).\r\nerror: cannot connect to 'host'\n",
             "Host key verification failed.\r\nerror: cannot connect to 'host'\n",
-            "error: unable to upload 'http://h/x.narinfo': HTTP error 403 ('')\n",
+            "error: while uploading to HTTP binary cache at 'http://127.0.0.1:8765/403': error: unable to upload 'http://127.0.0.1:8765/403/nar/0kwn.nar.xz': HTTP error 403 ('Forbidden')\n",
         ] {
             assert_eq!(class(text), FaultClass::Refused, "{text}");
         }
@@ -255,6 +271,24 @@ mod tests {
             classify(format!("error: {}", "ü".repeat(5000)).as_bytes()).line.chars().count(),
             LINE_MAX + 1
         );
+    }
+
+    #[test]
+    fn passwords_are_not_repeated() {
+        let line =
+            "error: unable to upload 'https://me:p@ss@host/x' to https://other:2/y?a@b: see http://u:p@h";
+        assert_eq!(
+            classify(line.as_bytes()).line,
+            "error: unable to upload 'https://***@host/x' to https://other:2/y?a@b: see http://***@h"
+        );
+    }
+
+    #[test]
+    fn other_answers_of_a_server_may_pass() {
+        for code in ["404 ('Not Found')", "413 ('Request Entity Too Large')", "500 ('')", "507 ('')"] {
+            let text = format!("error: unable to upload 'http://h/nar/0.nar.xz': HTTP error {code}\n");
+            assert_eq!(class(&text), FaultClass::Failed, "{code}");
+        }
     }
 
     proptest! {

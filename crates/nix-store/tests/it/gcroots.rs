@@ -1,7 +1,8 @@
 //! Roots, judged by the real collector.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{chown, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use nix_store::StoreDirs;
@@ -9,6 +10,7 @@ use nix_store::gcroots::{FOLDER, GcRoots, NotHonoured, Roots, RootsError};
 use nix_types::StorePath;
 
 use crate::nix::Nix;
+use crate::support::again;
 
 fn is_there(path: &StorePath) -> bool {
     Path::new(path.as_str()).exists()
@@ -116,4 +118,57 @@ fn what_else_lies_there_is_left_alone() {
     let foreign = StorePath::parse_str("/elsewhere/00000000000000000000000000000000-x").unwrap();
     assert!(matches!(roots.add(&foreign), Err(RootsError::Foreign(_))));
     assert!(matches!(roots.remove(&foreign), Err(RootsError::Foreign(_))));
+}
+
+const FOLDERS: &str = "NIX_STORE_TEST_FOLDERS";
+const KEPT: &str = "NIX_STORE_TEST_KEPT";
+
+/// Makes roots as a user who owns nothing of Nix; prints which kind it found.
+#[test]
+#[ignore = "the other process of a_service_without_rights_keeps_paths"]
+fn root_without_rights() {
+    let folder = std::env::var(FOLDERS).unwrap();
+    let folder = Path::new(&folder);
+    let dirs = StoreDirs::new(folder.join("store"), folder.join("var")).unwrap();
+    let roots = GcRoots::choose(&dirs, &folder.join("service/roots")).unwrap();
+    let path = StorePath::parse_str(&std::env::var(KEPT).unwrap()).unwrap();
+    roots.add(&path).unwrap();
+    println!("\nchose {roots}");
+}
+
+#[test]
+fn a_service_without_rights_keeps_paths() {
+    const UID: u32 = 65534;
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can become another user");
+        return;
+    }
+    let nix = with_gcroots();
+    let program = nix.path("rooter");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    fs::create_dir(nix.path("service")).unwrap();
+    chown(nix.path("service"), Some(UID), Some(UID)).unwrap();
+    let choose = |path: &StorePath| {
+        let mut command = again("gcroots::root_without_rights", Some(&program));
+        command.env(FOLDERS, nix.path("")).env(KEPT, path.as_str()).uid(UID).gid(UID);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let chose = said.lines().find_map(|line| line.strip_prefix("chose ")).map(str::to_owned);
+        chose.unwrap_or_else(|| panic!("{said}{}", String::from_utf8_lossy(&output.stderr)))
+    };
+    let (a, fod) = (nix.one("a"), nix.one("fod"));
+
+    let daemon = nix.daemon();
+    let chose = choose(&a);
+    assert!(
+        chose.contains("registered with the Nix daemon") && chose.contains("systemd-tmpfiles"),
+        "{chose}"
+    );
+    drop(daemon);
+    let folder = nix.dirs().gcroots().join(FOLDER);
+    fs::create_dir(&folder).unwrap();
+    chown(&folder, Some(UID), Some(UID)).unwrap();
+    assert!(choose(&fod).starts_with("direct roots"));
+    nix.collect_garbage();
+    assert!(is_there(&a) && is_there(&fod));
 }

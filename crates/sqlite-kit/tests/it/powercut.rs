@@ -70,7 +70,7 @@ fn no_cut_loses_what_was_acknowledged() {
 fn no_cut_around_a_checkpoint_loses_what_was_acknowledged() {
     let mut seeded = seed::start();
     let log = run("cut-checkpoint", Durability::Full, 90, 30_000);
-    let plan = Plan { every_cut: 23, ..Plan::exhaustive(seeded.rng.next_u64(), seeds_wanted(1)) };
+    let plan = Plan { every_cut: 23, ..Plan::exhaustive(seeded.rng.next_u64(), 1) };
     let (sound, others) = judge(&log, &plan, fast_dir().path());
     assert_eq!(others, [] as [String; 0]);
     assert!(sound > 200, "{sound}");

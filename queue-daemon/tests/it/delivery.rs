@@ -1,0 +1,215 @@
+//! What a delivery goes through: once, in order, isolated, and never forgotten.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use test_kit::wait;
+
+use crate::world::{SOON, World, lines};
+
+/// The main job: Nix builds, the hook returns, a second store substitutes with signatures checked.
+#[test]
+fn a_real_build_reaches_a_signed_cache_and_comes_back() {
+    let mut world = World::with_queue(
+        "signing_key_files = [\"$W/key.sec\"]",
+        "[[caches]]\nid = \"main\"\ncache_type = \"nix-copy\"\ndestination = \"file://$W/cache\"\n",
+    );
+    let (secret, public) = (world.path("key.sec"), world.path("key.pub"));
+    let made = world.tool("nix-store").arg("--generate-binary-cache-key").arg("test-1").args([&secret, &public]).status();
+    assert!(made.unwrap().success());
+    world.start();
+    let built = world.build(
+        r#"rec {
+          lib = run "lib" { outputs = [ "out" "dev" ]; } "echo lib > $out; echo $out > $dev";
+          app = run "app" { } "${bb} mkdir $out; echo ${lib} ${lib.dev} > $out/uses";
+        }"#,
+    );
+    assert_eq!(built.code, 0, "{built:?}");
+    assert_eq!(world.ask(&["wait", "--all", "--timeout", "60s"]).code, 0, "{}", world.log());
+    let done = world.list(&["--state", "done"]);
+    assert_eq!(done.len(), 3, "both outputs of lib, and app: {done:?}");
+    assert!(done.iter().all(|row| row["drv"].as_str().unwrap().ends_with(".drv")));
+
+    let paths: Vec<String> = done.iter().map(|row| row["path"].as_str().unwrap().to_owned()).collect();
+    let deleted = world.tool("nix-store").arg("--delete").args(&paths).output().unwrap();
+    assert!(deleted.status.success(), "nothing may hold them any more: {deleted:?}");
+    let realise = |key: &str| {
+        let config = format!(
+            "substituters = file://{}\ntrusted-public-keys = {key}\nrequire-sigs = true\nbuild-users-group =\n",
+            world.path("cache").display()
+        );
+        world.tool("nix-store").arg("--realise").args(&paths).env("NIX_CONFIG", config).output().unwrap()
+    };
+    let other = "test-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    assert!(!realise(other).status.success(), "a cache signed by another key is refused");
+    let back = realise(fs::read_to_string(public).unwrap().trim());
+    assert!(back.status.success(), "{back:?}");
+    assert_eq!(world.stop(), 0);
+}
+
+#[test]
+fn with_the_daemon_stopped_a_build_succeeds_and_its_paths_arrive_later() {
+    let mut world = World::new(&World::command_cache("main", "", ""));
+    // A wrapper that times each call of the hook itself.
+    let hook = crate::world::hook_program();
+    let text = format!(
+        "#!/bin/bash\nt0=${{EPOCHREALTIME/./}}\n{} --config-file {}\ncode=$?\n\
+         echo $(( ${{EPOCHREALTIME/./}} - t0 )) >> {}\nexit $code\n",
+        hook.display(),
+        world.hook_conf().display(),
+        world.path("times").display()
+    );
+    let built = world.build_with_hook(
+        r#"builtins.genList (i: run "p${toString i}" { } "echo ${toString i} > $out") 5"#,
+        &world.path("timed-hook.sh"),
+        &text,
+    );
+    assert_eq!(built.code, 0, "{built:?}");
+    let times: Vec<u64> = lines(&world.path("times")).iter().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(times.len(), 5);
+    assert!(times.iter().all(|us| *us <= 250_000), "hook calls in microseconds: {times:?}");
+    world.start();
+    world.until("main", "done", 5);
+    assert_eq!(world.status()["spool_files"], 0);
+}
+
+#[test]
+fn the_same_path_fifty_times_is_uploaded_once() {
+    let mut world = World::new(&World::command_cache("main", "", ""));
+    let path = world.valid_paths(1).remove(0);
+    world.start();
+    for _ in 0..50 {
+        let said = world.hook(&path, "");
+        assert_eq!((said.code, said.err.as_str()), (0, ""));
+    }
+    world.until("main", "done", 1);
+    assert_eq!(world.list(&[]).len(), 1);
+    assert_eq!(lines(&world.path("main.log")), [format!("{path} | ")]);
+    let shown = world.ask(&["show", "--json", &path]);
+    let shown: serde_json::Value = serde_json::from_str(&shown.out).unwrap();
+    assert_eq!(shown["requests"].as_array().unwrap().len(), 50, "every request is remembered");
+}
+
+/// One path that can never be sent, before twenty that can.
+#[test]
+fn one_poison_path_holds_no_other() {
+    let poison = "case $OUT_PATHS in *-p7*) echo poisoned >&2; exit 1;; esac";
+    let keys = "attempts_max = 3\nbackoff = { min = \"20ms\", max = \"50ms\" }";
+    let mut world = World::new(&World::command_cache("main", poison, keys));
+    let mut paths = world.valid_paths(21);
+    let at = paths.iter().position(|path| path.ends_with("-p7")).unwrap();
+    let bad = paths.remove(at);
+    world.start();
+    assert_eq!(world.ask(&["pause"]).code, 0);
+    // All in one request, the bad one first, so that they share batches.
+    let all = format!("{bad} {}", paths.join(" "));
+    assert_eq!(world.hook(&all, "").err, "");
+    assert_eq!(world.ask(&["resume"]).code, 0);
+    world.until("main", "done", 20);
+    world.until("main", "dead", 1);
+    let dead = world.list(&["--state", "dead"]);
+    assert_eq!(dead[0]["path"], bad.as_str());
+    assert_eq!(dead[0]["attempts"], 3);
+    assert!(dead[0]["last_error"].as_str().unwrap().contains("poisoned"), "{dead:?}");
+    assert_eq!(world.ask(&["wait", "--all"]).code, 1, "some are dead");
+}
+
+#[test]
+fn a_destination_that_is_down_delays_no_other() {
+    let down = World::command_cache("down", "exit 69", "backoff = { min = \"10ms\", max = \"20ms\" }");
+    let caches = [World::command_cache("a", "", ""), down, World::command_cache("b", "", "")].concat();
+    let mut world = World::new(&caches);
+    let paths = world.valid_paths(30);
+    world.start();
+    for path in &paths {
+        assert_eq!(world.hook(path, "").err, "");
+    }
+    world.until("a", "done", 30);
+    world.until("b", "done", 30);
+    wait::until(SOON, || world.status()["destinations"]["down"]["breaker"] == "open");
+    assert_eq!(world.count("down", "dead"), 0, "an outage kills nothing");
+    assert_eq!(world.count("down", "done"), 0);
+}
+
+#[test]
+fn a_queued_path_survives_the_garbage_collector_and_a_delivered_one_is_free() {
+    let mut world = World::new(&World::command_cache("main", "", ""));
+    let paths = world.valid_paths(2);
+    world.start();
+    world.ask(&["pause", "main"]);
+    world.hook(&paths[0], "");
+    let gc = world.tool("nix-store").arg("--gc").output().unwrap();
+    assert!(gc.status.success(), "{gc:?}");
+    assert!(fs::exists(&paths[0]).unwrap(), "the queued one is kept");
+    assert!(!fs::exists(&paths[1]).unwrap(), "the other one is garbage");
+    world.ask(&["resume", "main"]);
+    world.until("main", "done", 1);
+    wait::until(SOON, || world.status()["gc_roots"] == 0);
+    assert!(world.tool("nix-store").arg("--gc").output().unwrap().status.success());
+    assert!(!fs::exists(&paths[0]).unwrap(), "delivered: nothing holds it any more");
+}
+
+#[test]
+fn wait_by_tag_gives_the_verdict_over_a_restart_of_the_daemon() {
+    let mut world = World::new(&World::command_cache("main", "case $OUT_PATHS in *-p1*) exit 65;; esac", ""));
+    let paths = world.valid_paths(2);
+    world.start();
+    world.ask(&["pause"]);
+    for (path, tag) in paths.iter().zip(["good", "bad"]) {
+        assert_eq!(crate::world::run(world.hook_command().arg("--tag").arg(tag).arg(path), b"").err, "");
+    }
+    assert_eq!(world.ask(&["wait", "--tag", "good", "--timeout", "50ms"]).code, 2);
+    assert_eq!(world.ask(&["wait", "--tag", "unknown"]).code, 3);
+    let waited = std::thread::scope(|scope| {
+        let program = world.tool(env!("CARGO_BIN_EXE_eka-queue"));
+        let config = world.path("ekaci.toml");
+        let waiter = scope.spawn(move || {
+            let mut program = program;
+            crate::world::run(program.arg("--config-file").arg(config).args(["wait", "--tag", "good"]), b"")
+        });
+        world.kill();
+        world.start();
+        world.ask(&["resume"]);
+        waiter.join().unwrap()
+    });
+    assert_eq!(waited.code, 0, "{waited:?}");
+    assert_eq!(world.ask(&["wait", "--tag", "bad"]).code, 1);
+}
+
+/// Ten thousand hook calls with an uploader that hangs, kill -9, restart.
+#[test]
+fn ten_thousand_calls_with_a_hanging_uploader_and_nothing_is_lost() {
+    let mut world = World::new(&World::command_cache("main", "while :; do read x < /dev/zero; done", ""));
+    let paths = world.valid_paths(1_000);
+    world.start();
+    // Ten paths a call keep the making of the store cheap; each call is one process, one request.
+    let slowest = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..8)
+            .map(|worker| {
+                let (world, paths) = (&world, &paths);
+                scope.spawn(move || {
+                    let mut slowest = Duration::ZERO;
+                    for call in 0..1_250 {
+                        let path = &paths[(worker * 125 + call) % paths.len()];
+                        let said = world.hook(path, "");
+                        assert_eq!((said.code, said.err.as_str()), (0, ""));
+                        slowest = slowest.max(said.took);
+                    }
+                    slowest
+                })
+            })
+            .collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).max().unwrap()
+    });
+    assert!(slowest <= Duration::from_millis(250), "slowest call: {slowest:?}");
+    world.kill();
+    world.configure("", &World::command_cache("main", "", ""));
+    let before = lines(&world.path("main.log")).len();
+    let begun = Instant::now();
+    world.start();
+    wait::until(SOON, || lines(&world.path("main.log")).len() > before);
+    let first = begun.elapsed();
+    assert!(first <= Duration::from_secs(1), "first delivery after {first:?}");
+    wait::until(Duration::from_secs(120), || world.count("main", "done") == 1_000);
+    assert_eq!(world.status()["spool_files"], 0);
+}
