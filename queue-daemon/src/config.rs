@@ -11,7 +11,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use service_kit::config::{Document, Problem, QUEUE_NAMES, Report, SECURITY_KEYS_OF_SERVER, SERVER_NAMES, Section};
+use service_kit::config::{
+    Document, Problem, QUEUE_NAMES, Report, SECURITY_KEYS_OF_SERVER, SERVER_NAMES, Section,
+};
 use sqlite_kit::Durability;
 
 use crate::model::DestinationId;
@@ -93,7 +95,10 @@ impl Config {
     fn read(doc: Document, file: &Path) -> Result<Self, Report> {
         let security = doc.section("security");
         security.pass_over(SECURITY_KEYS_OF_SERVER);
-        security.unsupported("allow_private_cache_hosts", "pushes run as `nix copy`, whose addresses it cannot check");
+        security.unsupported(
+            "allow_private_cache_hosts",
+            "pushes run as `nix copy`, whose addresses it cannot check",
+        );
         security.finish();
         let mut queue = read_queue(doc.section("queue"));
         let sections = doc.array("caches");
@@ -131,7 +136,8 @@ impl Config {
 }
 
 fn read_queue(section: Section) -> QueueConfig {
-    let path = |key: &str, default: &str| section.path(key).map_or_else(|| default.into(), |found| found.value);
+    let path =
+        |key: &str, default: &str| section.path(key).map_or_else(|| default.into(), |found| found.value);
     let duration = |key: &str, default: Duration| section.duration(key).map_or(default, |found| found.value);
     let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
     section.unsupported("bandwidth_limit", "`nix copy` has no such bound");
@@ -158,7 +164,12 @@ fn read_queue(section: Section) -> QueueConfig {
         durability: read_durability(&section),
     };
     if queue.socket == queue.control_socket {
-        section.refuse("control_socket", section.line(), "is the same as socket", "give each a file of its own");
+        section.refuse(
+            "control_socket",
+            section.line(),
+            "is the same as socket",
+            "give each a file of its own",
+        );
     }
     section.finish();
     queue
@@ -174,7 +185,9 @@ fn read_defaults(section: &Section) -> Option<Vec<DestinationId>> {
     for text in list.value {
         match DestinationId::parse(&text.value) {
             Ok(id) => ids.push(id),
-            Err(bad) => section.refuse("default_destinations", Some(text.line), bad.to_string(), "correct it"),
+            Err(bad) => {
+                section.refuse("default_destinations", Some(text.line), bad.to_string(), "correct it");
+            }
         }
     }
     Some(ids)
@@ -232,4 +245,3 @@ fn check_defaults(doc: &Document, queue: &mut QueueConfig, caches: &[CacheConfig
         }
     }
 }
-

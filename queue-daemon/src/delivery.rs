@@ -356,11 +356,7 @@ mod tests {
     const T: LeaseToken = LeaseToken(7);
 
     fn policy() -> Policy {
-        Policy {
-            attempts_max: 3,
-            backoff_min: Duration::from_secs(1),
-            backoff_max: Duration::from_secs(900),
-        }
+        Policy { attempts_max: 3, backoff_min: Duration::from_secs(1), backoff_max: Duration::from_secs(900) }
     }
 
     fn every_state() -> Vec<State> {

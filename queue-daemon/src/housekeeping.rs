@@ -3,6 +3,7 @@
 //! In flows the clock; out flow forgotten rows and mended links. Nothing waits for it and nothing depends on it but
 //! the size of the database.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -28,20 +29,20 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Starts the housekeeping tasks.
 pub(crate) fn start(queue: &Arc<Queue>, tasks: &Tasks) {
     let stop = tasks.stop().clone();
-    let never = |()| Ok::<(), std::convert::Infallible>(());
     let (for_expiry, for_roots, for_watchdog) = (Arc::clone(queue), Arc::clone(queue), Arc::clone(queue));
     let (a, b, c) = (stop.clone(), stop.clone(), stop);
-    tasks.spawn("retention", async move { never(expire(&for_expiry, &a).await) });
-    tasks.spawn("gc roots", async move { never(mend_roots(&for_roots, &b).await) });
+    tasks.spawn("retention", async move { expire(&for_expiry, &a).await });
+    tasks.spawn("gc roots", async move { mend_roots(&for_roots, &b).await });
     tasks.spawn("watchdog", async move { watchdog(&for_watchdog, &c).await });
 }
 
-async fn expire(queue: &Queue, stop: &Stop) {
+async fn expire(queue: &Queue, stop: &Stop) -> Result<(), Infallible> {
     while !stop.is_requested() {
         let config = &queue.config.queue;
         let now = queue.clock.now();
         let (done_before, dead_before) = (now.minus(config.keep_done), now.minus(config.keep_dead));
-        let expired = queue.db.call(DbLane::Bulk, move |tx| admin::expire(tx, now, done_before, dead_before)).await;
+        let expired =
+            queue.db.call(DbLane::Bulk, move |tx| admin::expire(tx, now, done_before, dead_before)).await;
         match expired {
             // There may be more than a chunk.
             Ok(paths) if !paths.is_empty() => {
@@ -57,9 +58,10 @@ async fn expire(queue: &Queue, stop: &Stop) {
             }
         }
     }
+    Ok(())
 }
 
-async fn mend_roots(queue: &Arc<Queue>, stop: &Stop) {
+async fn mend_roots(queue: &Arc<Queue>, stop: &Stop) -> Result<(), Infallible> {
     while !stop.is_requested() {
         let keeper = Arc::clone(&queue.roots);
         let rebuilt = tokio::task::spawn_blocking(move || keeper.rebuild()).await;
@@ -72,6 +74,7 @@ async fn mend_roots(queue: &Arc<Queue>, stop: &Stop) {
         }
         stop.or(queue.clock.sleep(ROOTS_EVERY)).await;
     }
+    Ok(())
 }
 
 /// Systemd hears of us only while the writer answers.

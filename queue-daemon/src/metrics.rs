@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::delivery::StateName;
@@ -59,12 +60,14 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         let registry = Registry::new();
         let counters = |name: &str, help: &str, labels: &[&str]| {
-            let made = IntCounterVec::new(Opts::new(name, help), labels).expect("metric names are ours and valid");
+            let made =
+                IntCounterVec::new(Opts::new(name, help), labels).expect("metric names are ours and valid");
             registry.register(Box::new(made.clone())).expect("each metric is registered once");
             made
         };
         let gauges = |name: &str, help: &str, labels: &[&str]| {
-            let made = IntGaugeVec::new(Opts::new(name, help), labels).expect("metric names are ours and valid");
+            let made =
+                IntGaugeVec::new(Opts::new(name, help), labels).expect("metric names are ours and valid");
             registry.register(Box::new(made.clone())).expect("each metric is registered once");
             made
         };
@@ -78,22 +81,41 @@ impl Metrics {
             registry.register(Box::new(made.clone())).expect("each metric is registered once");
             made
         };
-        let lag_options =
-            HistogramOpts::new("eka_queue_lag_seconds", "From enqueue to receipt.").buckets(LAG_SECONDS.to_vec());
+        let lag_options = HistogramOpts::new("eka_queue_lag_seconds", "From enqueue to receipt.")
+            .buckets(LAG_SECONDS.to_vec());
         let lag = HistogramVec::new(lag_options, &["destination"]).expect("metric names are ours and valid");
         registry.register(Box::new(lag.clone())).expect("each metric is registered once");
         Self {
             requests: counters("eka_queue_requests_total", "Requests by answer.", &["answer"]),
             attempts: counters("eka_queue_attempts_total", "Attempts started.", &["destination"]),
-            outcomes: counters("eka_queue_outcomes_total", "Deliveries by the state an attempt left them in.", &["destination", "state"]),
-            bytes: counters("eka_queue_pushed_bytes_total", "NAR bytes of delivered paths.", &["destination"]),
+            outcomes: counters(
+                "eka_queue_outcomes_total",
+                "Deliveries by the state an attempt left them in.",
+                &["destination", "state"],
+            ),
+            bytes: counters(
+                "eka_queue_pushed_bytes_total",
+                "NAR bytes of delivered paths.",
+                &["destination"],
+            ),
             skipped: counters("eka_queue_skipped_total", "Paths a filter kept out.", &["destination"]),
             lag,
             refused_frames: counter("eka_queue_refused_frames_total", "Frames that were refused."),
-            refused_spool_files: counter("eka_queue_refused_spool_files_total", "Spool files that were set aside."),
+            refused_spool_files: counter(
+                "eka_queue_refused_spool_files_total",
+                "Spool files that were set aside.",
+            ),
             deliveries: gauges("eka_queue_deliveries", "Deliveries by state.", &["destination", "state"]),
-            oldest: gauges("eka_queue_oldest_seconds", "Age of the oldest delivery that is still owed.", &["destination"]),
-            breaker: gauges("eka_queue_breaker_open", "1 while the destination is in doubt.", &["destination"]),
+            oldest: gauges(
+                "eka_queue_oldest_seconds",
+                "Age of the oldest delivery that is still owed.",
+                &["destination"],
+            ),
+            breaker: gauges(
+                "eka_queue_breaker_open",
+                "1 while the destination is in doubt.",
+                &["destination"],
+            ),
             paused: gauges("eka_queue_paused", "1 while the destination is paused.", &["destination"]),
             spool_files: gauge("eka_queue_spool_files", "Files in the spool."),
             gc_roots: gauge("eka_queue_gc_roots", "GC roots the queue holds."),
@@ -144,11 +166,15 @@ impl Metrics {
         let whole = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         for (name, counts, breaker, oldest_seconds) in reading.destinations {
             for state in StateName::ALL {
-                self.deliveries.with_label_values(&[name.as_str(), state.as_str()]).set(whole(counts.by_state.of(state)));
+                self.deliveries
+                    .with_label_values(&[name.as_str(), state.as_str()])
+                    .set(whole(counts.by_state.of(state)));
             }
             self.oldest.with_label_values(&[name]).set(whole(*oldest_seconds));
             self.paused.with_label_values(&[name]).set(i64::from(counts.paused));
-            self.breaker.with_label_values(&[name]).set(i64::from(breaker.is_some_and(|word| word != "closed")));
+            self.breaker
+                .with_label_values(&[name])
+                .set(i64::from(breaker.is_some_and(|word| word != "closed")));
         }
         self.spool_files.set(whole(reading.spool_files));
         if let Some(roots) = reading.gc_roots {
@@ -159,7 +185,9 @@ impl Metrics {
         self.jobs.set(whole(reading.writer.jobs));
         self.writer_backlog.set(whole(reading.writer.backlog.iter().sum::<usize>() as u64));
         let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("writing into memory does not fail");
+        TextEncoder::new()
+            .encode(&self.registry.gather(), &mut text)
+            .expect("writing into memory does not fail");
         String::from_utf8(text).expect("Prometheus text is UTF-8: names, help and labels are")
     }
 }

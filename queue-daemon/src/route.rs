@@ -24,7 +24,9 @@ pub struct Door {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
     /// A destination that is not configured.
-    #[error("destination `{asked}` is not configured; configured: {known}. Add a [[caches]] block or correct the name")]
+    #[error(
+        "destination `{asked}` is not configured; configured: {known}. Add a [[caches]] block or correct the name"
+    )]
     Unknown {
         /// The id that was asked for.
         asked: DestinationId,
@@ -89,7 +91,8 @@ pub fn route(
         }
     }
     if asked.is_empty() {
-        chosen = doors.iter().filter(|door| door.is_default && open(door)).map(|door| door.id.clone()).collect();
+        chosen =
+            doors.iter().filter(|door| door.is_default && open(door)).map(|door| door.id.clone()).collect();
     }
     if let (Some(claim), true) = (claim, source != Source::Ci) {
         chosen.retain(|id| claim.destinations.contains(id));
@@ -112,7 +115,11 @@ mod tests {
             accepts_ci,
             is_default,
         };
-        vec![door("main", true, true, true), door("ci-only", false, true, true), door("extra", true, true, false)]
+        vec![
+            door("main", true, true, true),
+            door("ci-only", false, true, true),
+            door("extra", true, true, false),
+        ]
     }
 
     fn names(routed: &[DestinationId]) -> Vec<&str> {

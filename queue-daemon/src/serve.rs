@@ -17,11 +17,10 @@ use service_kit::shutdown::Stop;
 use service_kit::tasks::{TaskFailure, Tasks};
 use sqlite_kit::{CallError, Lane as DbLane, Options, Reader, Writer, WriterThread};
 
-
 use crate::config::{CacheConfig, CacheKind, Config};
-use crate::delivery::Policy;
 use crate::control::server::{self as control, Control};
-use crate::intake::admit::Admission;
+use crate::delivery::Policy;
+use crate::intake::admit::{Admission, WakeLanes};
 use crate::intake::socket;
 use crate::intake::spool::Spool;
 use crate::lane::{Lane, LaneStops};
@@ -131,7 +130,8 @@ pub async fn start(setup: Setup) -> Result<Running, StartError> {
     let roots = Arc::new(RootKeeper::new(roots, reader.clone()));
     let store = store.unwrap_or_else(|| Arc::new(SqliteStore::new(dirs)));
     let doors = doors(&config);
-    let queue = Arc::new(Queue::new(Parts { config, db, reader, clock, store, roots, rows, doors, last_token }));
+    let queue =
+        Arc::new(Queue::new(Parts { config, db, reader, clock, store, roots, rows, doors, last_token }));
     let sockets = sockets::open(&queue.config.queue, inherited).await?;
 
     let stop = Stop::new();
@@ -181,7 +181,9 @@ impl Running {
         tokio::pin!(all);
         let limit = queue.config.queue.stop_timeout;
         if queue.clock.timeout(limit, all.as_mut()).await.is_err() {
-            tracing::warn!("attempts under way did not end within {limit:?}; their paths are back in the queue");
+            tracing::warn!(
+                "attempts under way did not end within {limit:?}; their paths are back in the queue"
+            );
             lane_stops.attempts.request();
             all.await;
         }
@@ -216,7 +218,9 @@ async fn prepare(db: &Writer, config: &Config, clock: &Clock) -> Result<(Destina
         .await;
     let (rows, last_token, returned) = prepared.map_err(|error| StartError::Rows(Box::new(error)))?;
     if returned > 0 {
-        tracing::info!("{returned} deliveries were under way when the daemon last ended; they are queued again");
+        tracing::info!(
+            "{returned} deliveries were under way when the daemon last ended; they are queued again"
+        );
     }
     Ok((rows, last_token))
 }
@@ -237,8 +241,8 @@ fn doors(config: &Config) -> Vec<Door> {
 
 fn real_engines(queue: Arc<Queue>) -> Engines {
     Box::new(move |cache| match &cache.kind {
-        CacheKind::NixCopy { url, .. } => {
-            Arc::new(NixCopy::new(url, cache.timeout, &queue.config.queue, Arc::clone(&queue.store)))
+        CacheKind::NixCopy { named, url, .. } => {
+            Arc::new(NixCopy::new(named, url, cache.timeout, &queue.config.queue, Arc::clone(&queue.store)))
         }
         CacheKind::Command { argv } => Arc::new(Command::new(argv.clone(), cache.timeout)),
         CacheKind::SignStore => {
@@ -268,7 +272,7 @@ fn start_intake(
     sockets: sockets::Open,
     stop: &Stop,
 ) -> Result<Arc<Control>, StartError> {
-    let wake: Arc<dyn Fn(&[DestinationId]) + Send + Sync> = {
+    let wake: WakeLanes = {
         let lanes = lanes.clone();
         Arc::new(move |ids| {
             for lane in lanes.iter().filter(|lane| ids.contains(&lane.config.id)) {
@@ -278,7 +282,8 @@ fn start_intake(
     };
     // Two threads, so that a large push or a full spool holds no hook.
     let admission = |name| {
-        Admission::start(name, Arc::clone(queue), Arc::clone(&queue.store), Arc::clone(&wake)).map_err(StartError::Thread)
+        Admission::start(name, Arc::clone(queue), Arc::clone(&queue.store), Arc::clone(&wake))
+            .map_err(StartError::Thread)
     };
     let (urgent, bulk) = (admission("admit")?, admission("admit-bulk")?);
     let spool = Arc::new(Spool::new(Arc::clone(queue), bulk.clone()));
@@ -304,4 +309,3 @@ fn start_intake(
     }
     Ok(control)
 }
-

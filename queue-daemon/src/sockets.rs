@@ -70,7 +70,9 @@ pub enum SocketError {
         source: io::Error,
     },
     /// A descriptor with a name that means nothing.
-    #[error("the service manager passed a socket named `{0}`; name them `enqueue` and `control` (FileDescriptorName=)")]
+    #[error(
+        "the service manager passed a socket named `{0}`; name them `enqueue` and `control` (FileDescriptorName=)"
+    )]
     UnknownFd(String),
     /// A descriptor that is no socket.
     #[error(transparent)]

@@ -56,6 +56,7 @@ pub(crate) struct Hook {
     env: Vec<(OsString, OsString)>,
     stdin: Vec<u8>,
     usual: bool,
+    patient: bool,
 }
 
 /// What a call left.
@@ -69,7 +70,15 @@ pub(crate) struct Outcome {
 
 impl Hook {
     pub(crate) fn new(program: Program) -> Self {
-        Self { dir: scratch(), program, args: Vec::new(), env: Vec::new(), stdin: Vec::new(), usual: true }
+        Self {
+            dir: scratch(),
+            program,
+            args: Vec::new(),
+            env: Vec::new(),
+            stdin: Vec::new(),
+            usual: true,
+            patient: true,
+        }
     }
 
     pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
@@ -97,6 +106,12 @@ impl Hook {
         self
     }
 
+    /// With the time for the socket that users have. Elsewhere a test's server may be held up by a loaded machine.
+    pub(crate) fn hurried(mut self) -> Self {
+        self.patient = false;
+        self
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("enqueue.sock")
     }
@@ -120,6 +135,9 @@ impl Hook {
         command.env_clear().arg("--config-file").arg(conf);
         if self.usual {
             command.arg("--socket").arg(self.socket()).arg("--spool").arg(self.spool());
+        }
+        if self.usual && self.patient {
+            command.args(["--timeout-ms", "20000"]);
         }
         command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
         command.current_dir(self.dir.path());

@@ -206,11 +206,11 @@ fn a_spooled_file_has_its_name_and_is_synced_twice() {
 }
 
 /// Does the whole run once for each call it makes, with that call failing.
-fn each_call_fails(answer: Option<Vec<u8>>, fault: Fault) {
-    let calm = world(answer.clone());
+fn each_call_fails(answer: Option<&[u8]>, fault: Fault) {
+    let calm = world(answer.map(<[u8]>::to_vec));
     assert_eq!(run(&calm), 0);
     for at in 0..calm.calls.get() {
-        let sys = Scripted { fails: Some((at, fault)), ..world(answer.clone()) };
+        let sys = Scripted { fails: Some((at, fault)), ..world(answer.map(<[u8]>::to_vec)) };
         let code = run(&sys);
         let (files, said) = (sys.files.borrow(), sys.said.borrow());
         let whole: Vec<Said> =
@@ -243,13 +243,13 @@ fn any_one_fault_without_a_daemon() {
 #[test]
 fn any_one_fault_with_a_daemon() {
     for fault in [Fault::Gone, Fault::TimedOut, Fault::NoMemory] {
-        each_call_fails(Some(ack(Status::Queued, "")), fault);
+        each_call_fails(Some(&ack(Status::Queued, "")), fault);
     }
 }
 
 #[test]
 fn any_one_fault_with_a_busy_daemon() {
-    each_call_fails(Some(ack(Status::Busy, "")), Fault::DiskFull);
+    each_call_fails(Some(&ack(Status::Busy, "")), Fault::DiskFull);
 }
 
 #[test]

@@ -2,12 +2,13 @@
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use hook_wire::{ACK_MAX, Ack, FRAME_MAX, HEADER_LEN, Header, Status};
+use rustix::net::Shutdown;
 
 use crate::harness::Said;
 
@@ -37,7 +38,7 @@ pub(crate) fn ack(status: Status, text: &str) -> Vec<u8> {
 }
 
 pub(crate) struct Server {
-    path: PathBuf,
+    listener: UnixListener,
     heard: Arc<Mutex<Vec<Said>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -46,19 +47,20 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn start(path: &Path, manner: Manner) -> Self {
         let listener = UnixListener::bind(path).unwrap();
+        let accepting = listener.try_clone().unwrap();
         let heard = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
         let (told, ended) = (Arc::clone(&heard), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
             let mut kept = Vec::new();
-            for stream in listener.incoming() {
+            for stream in accepting.incoming() {
                 if ended.load(Ordering::SeqCst) {
                     return;
                 }
                 kept.extend(serve(stream.unwrap(), &manner, &told));
             }
         });
-        Self { path: path.to_owned(), heard, stop, thread: Some(thread) }
+        Self { listener, heard, stop, thread: Some(thread) }
     }
 
     /// What was said so far.
@@ -77,8 +79,8 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
-        // Wakes the thread; when nobody can connect it has ended already.
-        let _ = UnixStream::connect(&self.path);
+        // Wakes the thread, whether or not the socket's name is still there.
+        rustix::net::shutdown(&self.listener, Shutdown::Both).unwrap();
         let ended = self.thread.take().unwrap().join();
         assert!(ended.is_ok() || std::thread::panicking(), "the server stopped at a surprise");
     }

@@ -10,6 +10,7 @@ use crate::server::{Manner, Server};
 fn tag(hook: &Hook) -> (Option<String>, Outcome) {
     let server = Server::start(&hook.socket(), Manner::ack(Status::Queued, ""));
     let outcome = hook.run();
+    std::fs::remove_file(hook.socket()).unwrap();
     (server.only().tag, outcome)
 }
 
@@ -61,7 +62,7 @@ fn the_timeout_comes_from_any_place(program: Program) {
         Hook::new(program).env("EKA_HOOK_TIMEOUT_MS", "600"),
         Hook::new(program).conf("timeout_ms = 600"),
     ] {
-        let hook = hook.arg(HELLO);
+        let hook = hook.hurried().arg(HELLO);
         let _server = Server::start(&hook.socket(), Manner::Silent);
         assert!(hook.run().took.as_millis() >= 590);
     }
@@ -71,7 +72,7 @@ fn bad_values_are_named_and_left_out(program: Program) {
     let hook = Hook::new(program).arg(HELLO).conf("tag = ok\ntimeout_ms = soon\n");
     let hook =
         hook.env("EKA_HOOK_TIMEOUT_MS", "0").env("EKA_HOOK_STRICT", "maybe").env("EKA_HOOK_TAG", "a\tb");
-    let (tag, outcome) = tag(&hook.args(["--timeout-ms", "60001"]));
+    let (tag, outcome) = tag(&hook.hurried().args(["--timeout-ms", "60001"]));
     assert_eq!((tag.as_deref(), outcome.code), (Some("ok"), 0));
     let stderr = outcome.stderr.replace(hook_conf(&outcome.stderr), "CONF");
     insta::allow_duplicates! { insta::assert_snapshot!(stderr, @r"

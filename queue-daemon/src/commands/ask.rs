@@ -161,7 +161,10 @@ fn wait(
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a subcommand is a plain process: it may sleep between two tries")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a subcommand is a plain process: it may sleep between two tries"
+)]
 fn pause(span: Duration) {
     std::thread::sleep(span);
 }

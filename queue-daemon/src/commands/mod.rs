@@ -10,7 +10,7 @@ mod serve;
 
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -48,7 +48,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn load(file: &PathBuf) -> Result<Config, ExitCode> {
+fn load(file: &Path) -> Result<Config, ExitCode> {
     Config::load(file).map_err(|report| fail(&report.to_string(), EXIT_CONFIG))
 }
 

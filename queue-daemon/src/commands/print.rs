@@ -163,7 +163,10 @@ fn shown_text(shown: &Shown) -> String {
     }
     for request in &shown.requests {
         let tag = request.tag.as_deref().unwrap_or("no tag");
-        add("asked by", &format!("{} (user {}, {tag}) at {}", request.source, request.uid, request.received_at));
+        add(
+            "asked by",
+            &format!("{} (user {}, {tag}) at {}", request.source, request.uid, request.received_at),
+        );
     }
     if let Some(output) = &shown.last_output {
         add("last output", "");

@@ -44,7 +44,9 @@ pub struct CacheConfig {
 pub enum CacheKind {
     /// `nix copy --to URL`.
     NixCopy {
-        /// The store, with the keys that are configured for it.
+        /// The store, as it was written.
+        named: StoreUrl,
+        /// The same with the keys that are configured for it.
         url: StoreUrl,
         /// The ssh key named in it, for `check-config`.
         ssh_key_file: Option<PathBuf>,
@@ -124,7 +126,12 @@ fn read_id(section: &Section, earlier: &[CacheConfig]) -> Option<DestinationId> 
         return None;
     }
     if earlier.iter().any(|cache| cache.id == id) {
-        section.refuse("id", Some(text.line), format!("`{id}` is used twice"), "give each cache a name of its own");
+        section.refuse(
+            "id",
+            Some(text.line),
+            format!("`{id}` is used twice"),
+            "give each cache a name of its own",
+        );
         return None;
     }
     Some(id)
@@ -157,9 +164,10 @@ fn read_kind(section: &Section, queue: &QueueConfig) -> Option<CacheKind> {
                     return None;
                 }
             };
+            let named = url.clone();
             let url = with_ssh_key(section, url, ssh_key_file.as_ref());
             let url = with_signing_key(section, url, line, queue);
-            Some(CacheKind::NixCopy { url, ssh_key_file: ssh_key_file.map(|key| key.value) })
+            Some(CacheKind::NixCopy { named, url, ssh_key_file: ssh_key_file.map(|key| key.value) })
         }
         "command" => {
             if let Some(text) = destination {
@@ -220,7 +228,8 @@ fn with_signing_key(section: &Section, url: StoreUrl, line: Option<u32>, queue: 
             }
         },
         [_] => {
-            let what = "paths copied to this kind of store are not signed on the way, but signing_key_files is set";
+            let what =
+                "paths copied to this kind of store are not signed on the way, but signing_key_files is set";
             refuse(what.into(), "set [queue] sign_store = true, so that they are signed before");
             url
         }
@@ -254,7 +263,12 @@ fn read_rest(section: &Section, mut cache: CacheConfig) -> CacheConfig {
     }
     if let Some(found) = section.duration("timeout") {
         if found.value < Duration::from_secs(1) {
-            section.refuse("timeout", Some(found.line), "is below one second", "write \"10m\", or leave it out");
+            section.refuse(
+                "timeout",
+                Some(found.line),
+                "is below one second",
+                "write \"10m\", or leave it out",
+            );
         }
         cache.timeout = found.value;
     }
@@ -327,7 +341,12 @@ fn read_filter(section: &Section, filter: &mut Filter) {
         for text in list.value {
             match regex_lite::Regex::new(&text.value) {
                 Ok(regex) => filter.exclude_regex.push(regex),
-                Err(why) => section.refuse("exclude_regex", Some(text.line), why.to_string(), "correct the expression"),
+                Err(why) => section.refuse(
+                    "exclude_regex",
+                    Some(text.line),
+                    why.to_string(),
+                    "correct the expression",
+                ),
             }
         }
     }

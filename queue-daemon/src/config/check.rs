@@ -21,17 +21,29 @@ pub fn check(config: &Config) -> Vec<Problem> {
     };
     for file in &queue.signing_key_files {
         if let Err(why) = secret_key(file) {
-            say("[queue] signing_key_files", why, "make one with `nix-store --generate-binary-cache-key`, readable by the daemon");
+            say(
+                "[queue] signing_key_files",
+                why,
+                "make one with `nix-store --generate-binary-cache-key`, readable by the daemon",
+            );
         }
     }
     for user in queue.allowed_users.iter().chain(&queue.ci_users) {
         if peer::uid_of(user).is_none() {
-            say("[queue] allowed_users, ci_users", format!("there is no user `{user}`"), "correct the name, or write the number");
+            say(
+                "[queue] allowed_users, ci_users",
+                format!("there is no user `{user}`"),
+                "correct the name, or write the number",
+            );
         }
     }
     for group in queue.allowed_groups.iter().chain(&queue.socket_group) {
         if peer::gid_of(group).is_none() {
-            say("[queue] allowed_groups, socket_group", format!("there is no group `{group}`"), "correct the name, or write the number");
+            say(
+                "[queue] allowed_groups, socket_group",
+                format!("there is no group `{group}`"),
+                "correct the name, or write the number",
+            );
         }
     }
     for cache in &config.caches {
@@ -44,7 +56,11 @@ pub fn check(config: &Config) -> Vec<Problem> {
             }
             CacheKind::NixCopy { ssh_key_file: Some(file), .. } => {
                 if let Err(error) = fs::File::open(file) {
-                    say(&place, format!("ssh_key_file {} cannot be read: {error}", file.display()), "make it readable by the daemon");
+                    say(
+                        &place,
+                        format!("ssh_key_file {} cannot be read: {error}", file.display()),
+                        "make it readable by the daemon",
+                    );
                 }
             }
             CacheKind::NixCopy { .. } | CacheKind::SignStore => {}
@@ -62,8 +78,13 @@ fn secret_key(file: &Path) -> Result<(), String> {
         return Err(format!("{shown} holds no `name:base64` secret key"));
     };
     // 64 bytes are 88 characters of base64 with padding.
-    let fine = base64.len() == 88 && base64.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='));
-    if fine { Ok(()) } else { Err(format!("{shown} holds no secret key: its base64 part is not 64 bytes (is it the public one?)")) }
+    let fine = base64.len() == 88
+        && base64.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='));
+    if fine {
+        Ok(())
+    } else {
+        Err(format!("{shown} holds no secret key: its base64 part is not 64 bytes (is it the public one?)"))
+    }
 }
 
 fn not_a_program(program: &str) -> Option<String> {

@@ -10,7 +10,9 @@ use service_kit::clock::Mono;
 use service_kit::shutdown::Stop;
 use service_kit::telemetry::chain;
 use sqlite_kit::Lane as DbLane;
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{
+    AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
+};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::protocol::{End, Failure, FailureKind, REQUEST_BYTES_MAX, Reply, Request, Selection};
@@ -119,7 +121,9 @@ async fn converse(control: &Control, stream: impl AsyncRead + AsyncWrite) {
     }
     let done = match serde_json::from_slice::<Request>(&line) {
         Ok(request) => answer(control, request, &mut reader, &mut writer).await,
-        Err(error) => Err(Trouble::said(FailureKind::BadRequest, format!("the request cannot be read: {error}"))),
+        Err(error) => {
+            Err(Trouble::said(FailureKind::BadRequest, format!("the request cannot be read: {error}")))
+        }
     };
     let last = match done {
         Ok(end) => Reply::End(end),
@@ -194,7 +198,10 @@ fn checked(selection: Selection) -> Result<Selection, Trouble> {
         None => Ok(selection),
         Some(word) => {
             let known = StateName::ALL.map(StateName::as_str).join(", ");
-            Err(Trouble::said(FailureKind::BadRequest, format!("`{word}` is no state; the states are {known}")))
+            Err(Trouble::said(
+                FailureKind::BadRequest,
+                format!("`{word}` is no state; the states are {known}"),
+            ))
         }
     }
 }
@@ -223,7 +230,8 @@ async fn list(
 async fn show(control: &Control, path: &str, writer: &mut (impl AsyncWrite + Unpin)) -> Result<End, Trouble> {
     let rows = control.queue.reader.with(|conn| inspect::show(conn, path))?;
     if rows.is_empty() {
-        let message = format!("{path} was never queued here, or is no longer remembered (keep_done, keep_dead)");
+        let message =
+            format!("{path} was never queued here, or is no longer remembered (keep_done, keep_dead)");
         return Err(Trouble::said(FailureKind::NotFound, message));
     }
     let count = rows.len() as u64;
@@ -293,7 +301,9 @@ async fn retry(control: &Control, selection: Selection) -> Result<End, Trouble> 
         let (selection, now, mut rng) = (selection.clone(), queue.clock.now(), queue.rng());
         let chunk = queue
             .db
-            .call(DbLane::Normal, move |tx| admin::retry(tx, &selection, after, now, &Policy::without_waits(), &mut rng))
+            .call(DbLane::Normal, move |tx| {
+                admin::retry(tx, &selection, after, now, &Policy::without_waits(), &mut rng)
+            })
             .await;
         let (moved, next) = chunk.map_err(|error| Trouble::unavailable(&error))?;
         count += moved;
@@ -310,10 +320,12 @@ async fn drop_selected(control: &Control, selection: Selection) -> Result<End, T
     let (mut after, mut count) = (0, 0);
     loop {
         let selection = selection.clone();
-        let chunk = queue.db.call(DbLane::Normal, move |tx| admin::drop_selected(tx, &selection, after)).await;
+        let chunk =
+            queue.db.call(DbLane::Normal, move |tx| admin::drop_selected(tx, &selection, after)).await;
         let (paths, next) = chunk.map_err(|error| Trouble::unavailable(&error))?;
         count += paths.len() as u64;
-        let paths = paths.iter().filter_map(|path| nix_types::StorePath::parse(path.as_bytes()).ok()).collect();
+        let paths =
+            paths.iter().filter_map(|path| nix_types::StorePath::parse(path.as_bytes()).ok()).collect();
         crate::roots::release_all(&queue.roots, paths).await;
         let Some(next) = next else { break };
         after = next;

@@ -23,8 +23,8 @@ use crate::model::{Answer, Claim, DestinationId, Request, Via};
 use crate::queue::Queue;
 use crate::roots::release_all;
 use crate::route::route;
-use crate::store::intake::{self, Known, NewDelivery};
 use crate::store::RowError;
+use crate::store::intake::{self, Known, NewDelivery};
 
 /// Requests that wait to be prepared; further ones are told `busy`.
 pub(crate) const WAITING_MAX: usize = 4_096;
@@ -32,6 +32,9 @@ pub(crate) const WAITING_MAX: usize = 4_096;
 const CHUNK: usize = 500;
 /// Sentences about refused paths that an answer carries.
 const REASONS_MAX: usize = 5;
+
+/// Tells lanes that there may be something to do.
+pub(crate) type WakeLanes = Arc<dyn Fn(&[DestinationId]) + Send + Sync>;
 
 /// Hands requests to the admission thread.
 #[derive(Clone)]
@@ -53,7 +56,7 @@ impl Admission {
         name: &str,
         queue: Arc<Queue>,
         store: Arc<dyn Store>,
-        wake_lanes: Arc<dyn Fn(&[DestinationId]) + Send + Sync>,
+        wake_lanes: WakeLanes,
     ) -> std::io::Result<Self> {
         let (sender, mut receiver) = mpsc::channel::<Job>(WAITING_MAX);
         let runtime = Handle::current();
@@ -81,7 +84,7 @@ impl Admission {
 struct Worker {
     queue: Arc<Queue>,
     store: Arc<dyn Store>,
-    wake_lanes: Arc<dyn Fn(&[DestinationId]) + Send + Sync>,
+    wake_lanes: WakeLanes,
     lane: DbLane,
 }
 
@@ -100,7 +103,7 @@ impl Worker {
             Ok(prepared) => {
                 let (queue, wake, lane) = (Arc::clone(&self.queue), Arc::clone(&self.wake_lanes), self.lane);
                 runtime.spawn(async move {
-                    let answer = commit(&queue, prepared, lane, &*wake).await;
+                    let answer = commit(&queue, prepared, lane, &wake).await;
                     queue.metrics.answered(&answer);
                     let _ = job.reply.send(answer); // the client hung up; what was committed stays
                 });
@@ -116,7 +119,8 @@ impl Worker {
     fn prepare(&self, parsed: Parsed) -> Result<Prepared, Answer> {
         let Parsed { mut request, refused } = parsed;
         self.find_outputs(&mut request)?;
-        let mut prepared = Prepared { request, deliveries: vec![], destinations: vec![], held: vec![], refused };
+        let mut prepared =
+            Prepared { request, deliveries: vec![], destinations: vec![], held: vec![], refused };
         let paths = std::mem::take(&mut prepared.request.paths);
         let mut failed = None;
         for path in &paths {
@@ -135,9 +139,9 @@ impl Worker {
     fn find_outputs(&self, request: &mut Request) -> Result<(), Answer> {
         let Some(drv) = request.drv.as_ref().filter(|_| request.paths.is_empty()) else { return Ok(()) };
         match self.store.outputs_of(drv) {
-            Ok(outputs) if outputs.is_empty() => {
-                Err(Answer::Refused { why: format!("{drv} has no valid output in the store; nothing to queue") })
-            }
+            Ok(outputs) if outputs.is_empty() => Err(Answer::Refused {
+                why: format!("{drv} has no valid output in the store; nothing to queue"),
+            }),
             Ok(outputs) => {
                 request.paths = outputs;
                 Ok(())
@@ -149,13 +153,17 @@ impl Worker {
     fn prepare_path(&self, path: &StorePath, prepared: &mut Prepared) -> Result<(), Answer> {
         // Held first and looked at then: a path that is valid now stays valid.
         if let Err(error) = self.queue.roots.hold(path) {
-            return Err(Answer::Busy { why: format!("{path} cannot be kept from the garbage collector: {}", chain(&error)) });
+            return Err(Answer::Busy {
+                why: format!("{path} cannot be kept from the garbage collector: {}", chain(&error)),
+            });
         }
         prepared.held.push(path.clone());
         let info = match self.store.path_info(path) {
             Ok(info) => info,
             Err(nix_store::StoreError::NotInThisStore { .. }) => {
-                prepared.refused.push(format!("{path} is not in this machine's store {}", self.store.store_dir()));
+                prepared
+                    .refused
+                    .push(format!("{path} is not in this machine's store {}", self.store.store_dir()));
                 return Ok(());
             }
             Err(error) => return Err(store_trouble(&error)),
@@ -187,7 +195,9 @@ impl Worker {
             match self.queue.reader.with(|conn| intake::claim_on(conn, &drv, now)) {
                 Ok(Some(claim)) => return Ok(Some(claim)),
                 Ok(None) => {}
-                Err(error) => return Err(Answer::Busy { why: format!("claims cannot be read: {}", chain(&error)) }),
+                Err(error) => {
+                    return Err(Answer::Busy { why: format!("claims cannot be read: {}", chain(&error)) });
+                }
             }
         }
         Ok(None)
@@ -232,12 +242,7 @@ fn store_trouble(error: &nix_store::StoreError) -> Answer {
 }
 
 /// Commits a prepared request, answers, and lets its paths go.
-async fn commit(
-    queue: &Arc<Queue>,
-    prepared: Prepared,
-    lane: DbLane,
-    wake_lanes: &(dyn Fn(&[DestinationId]) + Send + Sync),
-) -> Answer {
+async fn commit(queue: &Arc<Queue>, prepared: Prepared, lane: DbLane, wake_lanes: &WakeLanes) -> Answer {
     let Prepared { request, deliveries, destinations, held, refused } = prepared;
     let request = Arc::new(request);
     let written = write(queue, &request, deliveries, lane).await;
@@ -297,7 +302,10 @@ async fn write(
                     *owed.entry(path).or_default() |= state.is_live();
                 }
                 if last {
-                    return Ok(Written::Taken { accepted, owed: owed.values().filter(|live| **live).count() });
+                    return Ok(Written::Taken {
+                        accepted,
+                        owed: owed.values().filter(|live| **live).count(),
+                    });
                 }
             }
         }
@@ -333,7 +341,9 @@ async fn write_chunk(
                     let limited = request.via != Via::Control;
                     if limited && live >= quota && !chunk.is_empty() {
                         let user = request.uid;
-                        return Ok(Chunk::Quota(format!("user {user} has {live} deliveries queued (quota_per_uid)")));
+                        return Ok(Chunk::Quota(format!(
+                            "user {user} has {live} deliveries queued (quota_per_uid)"
+                        )));
                     }
                     intake::insert_request(tx, &request, now)?
                 }
@@ -399,4 +409,3 @@ fn after_write(written: Result<u32, CallError<RowError>>) -> Answer {
         Err(error) => Answer::Busy { why: format!("the queue cannot be written: {}", chain(&error)) },
     }
 }
-

@@ -92,7 +92,8 @@ pub(crate) fn claim(payload: &[u8], uid: u32, now: Time) -> Result<NewClaim, Str
 /// # Errors
 /// One sentence.
 pub(crate) fn unclaim(payload: &[u8]) -> Result<([u8; 16], Vec<DrvPath>), String> {
-    let frame = UnclaimFrame::parse(payload).map_err(|error| format!("the unclaim cannot be read: {error}"))?;
+    let frame =
+        UnclaimFrame::parse(payload).map_err(|error| format!("the unclaim cannot be read: {error}"))?;
     Ok((frame.key, drvs(frame.drvs())?))
 }
 

@@ -86,11 +86,17 @@ async fn read_frame(
         return Ok(None);
     }
     let rest = async {
-        stream.read_exact(&mut head[got..]).await.map_err(|_| "the frame ends inside its header".to_owned())?;
+        stream
+            .read_exact(&mut head[got..])
+            .await
+            .map_err(|_| "the frame ends inside its header".to_owned())?;
         let header = Header::parse(&head).and_then(|header| header.within(FRAME_MAX));
         let header = header.map_err(|error| error.to_string())?;
         buffer.resize(header.payload_len as usize, 0);
-        stream.read_exact(buffer).await.map_err(|_| "the frame ends before its announced length".to_owned())?;
+        stream
+            .read_exact(buffer)
+            .await
+            .map_err(|_| "the frame ends before its announced length".to_owned())?;
         Ok(Some(header.kind))
     };
     match clock.timeout(FRAME_TIME, rest).await {
@@ -99,7 +105,14 @@ async fn read_frame(
     }
 }
 
-async fn answer(queue: &Queue, admission: &Admission, kind: Kind, payload: &[u8], uid: u32, gid: u32) -> Answer {
+async fn answer(
+    queue: &Queue,
+    admission: &Admission,
+    kind: Kind,
+    payload: &[u8],
+    uid: u32,
+    gid: u32,
+) -> Answer {
     if let Err(why) = peer::may_enqueue(&queue.config.queue, uid, Some(gid)) {
         return Answer::Refused { why };
     }
@@ -132,13 +145,17 @@ pub(crate) fn may_say(queue: &Queue, source: Source, uid: u32) -> Result<(), Str
     match source {
         Source::Hook | Source::Hydra => Ok(()),
         Source::Ci => peer::may_speak_for_ci(&queue.config.queue, uid),
-        Source::Cli => Err("source `cli` is taken over the control socket alone: use `eka-queue push`".into()),
+        Source::Cli => {
+            Err("source `cli` is taken over the control socket alone: use `eka-queue push`".into())
+        }
     }
 }
 
 async fn send(stream: &mut UnixStream, answer: &Answer) -> std::io::Result<()> {
     let ack = match answer {
-        Answer::Queued { accepted } => Ack { status: Status::Queued, accepted: *accepted, refused: 0, text: "" },
+        Answer::Queued { accepted } => {
+            Ack { status: Status::Queued, accepted: *accepted, refused: 0, text: "" }
+        }
         Answer::Partly { accepted, refused, why } => {
             Ack { status: Status::Partly, accepted: *accepted, refused: *refused, text: why }
         }

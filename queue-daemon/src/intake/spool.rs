@@ -144,7 +144,9 @@ impl Spool {
         let read = tokio::task::spawn_blocking(move || read(&owned)).await;
         let (uid, bytes) = match read.expect("reading a spool file does not panic: it returns its errors") {
             Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Fate::Refused(error.to_string()),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Fate::Refused(error.to_string());
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Fate::Taken, // somebody removed it
             Err(error) => return Fate::Later(error.to_string()),
         };

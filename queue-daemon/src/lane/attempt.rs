@@ -82,8 +82,10 @@ impl Lane {
                 self.settle(outcomes).await;
             }
             Fault::Failed { class, why, output } if part.len() == 1 || probe => {
-                let outcomes =
-                    part.iter().map(|leased| self.fault_of(leased, class, why.clone(), output.clone())).collect();
+                let outcomes = part
+                    .iter()
+                    .map(|leased| self.fault_of(leased, class, why.clone(), output.clone()))
+                    .collect();
                 self.settle(outcomes).await;
             }
             Fault::Failed { why, .. } => {
@@ -101,18 +103,20 @@ impl Lane {
 
     /// A path vanished: it is gone, and the others are tried again without it.
     async fn without_gone(&self, part: Vec<Leased>, path: &StorePath) -> Vec<Vec<Leased>> {
-        let (gone, rest): (Vec<Leased>, Vec<Leased>) = part.into_iter().partition(|leased| leased.path == *path);
+        let (gone, rest): (Vec<Leased>, Vec<Leased>) =
+            part.into_iter().partition(|leased| leased.path == *path);
         if gone.is_empty() {
             // Not one of ours: a reference is missing, which no path of this part can be sent without.
             let why = format!("its closure needs {path}, which is no longer in the store");
             let fault = Fault::Failed { class: FaultClass::Failed, why, output: String::new() };
             return Box::pin(self.failed(rest, fault, false)).await;
         }
-        let settle = |leased: &Leased| Outcome::of(leased, Settlement {
-            delivery: leased.delivery,
-            event: Event::Vanished,
-            output: None,
-        });
+        let settle = |leased: &Leased| {
+            Outcome::of(
+                leased,
+                Settlement { delivery: leased.delivery, event: Event::Vanished, output: None },
+            )
+        };
         self.settle(gone.iter().map(settle).collect()).await;
         if rest.is_empty() { Vec::new() } else { vec![rest] }
     }
@@ -154,11 +158,12 @@ impl Lane {
     }
 
     async fn give_back(&self, part: &[Leased]) {
-        let settle = |leased: &Leased| Outcome::of(leased, Settlement {
-            delivery: leased.delivery,
-            event: Event::LeaseReturned,
-            output: None,
-        });
+        let settle = |leased: &Leased| {
+            Outcome::of(
+                leased,
+                Settlement { delivery: leased.delivery, event: Event::LeaseReturned, output: None },
+            )
+        };
         self.settle(part.iter().map(settle).collect()).await;
     }
 }

@@ -55,7 +55,15 @@ impl Lane {
     #[must_use]
     pub fn new(queue: Arc<Queue>, config: CacheConfig, row: i64, push: Arc<dyn Push>) -> Self {
         let breaker = Mutex::new(Breaker::new(config.breaker));
-        Self { queue, config, row, push, breaker, closures: closure::InFlight::default(), nudge: Notify::new() }
+        Self {
+            queue,
+            config,
+            row,
+            push,
+            breaker,
+            closures: closure::InFlight::default(),
+            nudge: Notify::new(),
+        }
     }
 
     /// Says that there may be something to do.

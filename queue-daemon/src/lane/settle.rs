@@ -48,7 +48,8 @@ pub(super) fn flatten(error: CallError<RowError>) -> RowError {
 impl Lane {
     /// Writes the step between two flushes: nobody waits for it, and a crash only loses the word.
     pub(super) fn mark(&self, part: &[Leased], event: fn(LeaseToken) -> Event) {
-        let steps: Vec<(i64, Event)> = part.iter().map(|leased| (leased.delivery, event(leased.token))).collect();
+        let steps: Vec<(i64, Event)> =
+            part.iter().map(|leased| (leased.delivery, event(leased.token))).collect();
         let (now, policy, mut rng) = (self.queue.clock.now(), self.config.policy, self.queue.rng());
         self.queue.db.post(DbLane::Normal, "progress of a batch", move |tx| {
             for (delivery, event) in steps {
@@ -80,8 +81,10 @@ impl Lane {
     }
 
     async fn write(&self, outcomes: &[Outcome]) -> Result<Vec<Applied>, CallError<RowError>> {
-        let settlements: Vec<Settlement> = outcomes.iter().map(|outcome| outcome.settlement.clone()).collect();
-        let bytes: u64 = outcomes.iter().filter(|outcome| is_verified(outcome)).map(|outcome| outcome.nar_bytes).sum();
+        let settlements: Vec<Settlement> =
+            outcomes.iter().map(|outcome| outcome.settlement.clone()).collect();
+        let bytes: u64 =
+            outcomes.iter().filter(|outcome| is_verified(outcome)).map(|outcome| outcome.nar_bytes).sum();
         let (row, policy) = (self.row, self.config.policy);
         let (now, mut rng) = (self.queue.clock.now(), self.queue.rng());
         self.queue
@@ -103,27 +106,42 @@ impl Lane {
         let (id, now) = (&self.config.id, self.queue.clock.now());
         for (outcome, applied) in outcomes.iter().zip(applied) {
             let path = &outcome.path;
-            let why = match &outcome.settlement.event {
-                Event::Failed { why, .. } => why.as_str(),
-                _ => "",
-            };
             match applied {
                 Applied::Moved(state) => {
                     self.queue.metrics.settled(id, *state, now.since(outcome.queued), outcome.nar_bytes);
-                    match state {
-                        StateName::Done => tracing::info!(destination = %id, store.path = %path, "delivered {path} to {id}"),
-                        StateName::Dead => tracing::error!(destination = %id, store.path = %path, "gave up {path} for {id}: {why}"),
-                        StateName::Waiting => tracing::warn!(destination = %id, store.path = %path, "will retry {path} to {id}: {why}"),
-                        StateName::Gone => tracing::warn!(destination = %id, store.path = %path, "{path} vanished from the store before it reached {id}"),
-                        StateName::Queued | StateName::Leased | StateName::Pushing | StateName::Verifying => {
-                            tracing::debug!(destination = %id, store.path = %path, "{path} for {id} is back in the queue");
-                        }
-                    }
+                    self.log(outcome, *state);
                 }
                 Applied::Refused(refused) => {
                     tracing::warn!(destination = %id, store.path = %path, "late result for {path} at {id} refused: {refused}");
                 }
-                Applied::Missing => tracing::info!(destination = %id, store.path = %path, "{path} for {id} was dropped meanwhile"),
+                Applied::Missing => {
+                    tracing::info!(destination = %id, store.path = %path, "{path} for {id} was dropped meanwhile");
+                }
+            }
+        }
+    }
+
+    fn log(&self, outcome: &Outcome, state: StateName) {
+        let (id, path) = (&self.config.id, &outcome.path);
+        let why = match &outcome.settlement.event {
+            Event::Failed { why, .. } => why.as_str(),
+            _ => "",
+        };
+        match state {
+            StateName::Done => {
+                tracing::info!(destination = %id, store.path = %path, "delivered {path} to {id}");
+            }
+            StateName::Dead => {
+                tracing::error!(destination = %id, store.path = %path, "gave up {path} for {id}: {why}");
+            }
+            StateName::Waiting => {
+                tracing::warn!(destination = %id, store.path = %path, "will retry {path} to {id}: {why}");
+            }
+            StateName::Gone => {
+                tracing::warn!(destination = %id, store.path = %path, "{path} vanished from the store before it reached {id}");
+            }
+            StateName::Queued | StateName::Leased | StateName::Pushing | StateName::Verifying => {
+                tracing::debug!(destination = %id, store.path = %path, "{path} for {id} is back in the queue");
             }
         }
     }

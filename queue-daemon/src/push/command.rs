@@ -96,7 +96,9 @@ fn judge(program: &str, outcome: &Outcome) -> Result<(), Fault> {
         }
         Exit::Exited(code) => (FaultClass::Failed, format!("exited {code}")),
         Exit::Signaled(signal) => (FaultClass::Failed, format!("was killed by signal {signal}")),
-        Exit::TimedOut { after, .. } => (FaultClass::Failed, format!("printed nothing for {after:?} and was ended")),
+        Exit::TimedOut { after, .. } => {
+            (FaultClass::Failed, format!("printed nothing for {after:?} and was ended"))
+        }
     };
     let output = super::tails(outcome);
     let last = output.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().to_owned();

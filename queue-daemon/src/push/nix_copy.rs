@@ -26,16 +26,30 @@ const PATHS_MAX: usize = 256;
 pub(crate) struct NixCopy {
     commands: NixCommands,
     url: StoreUrl,
+    /// The destination as receipts and messages name it: without keys, and with credentials hidden.
+    shown: String,
     /// Keys that sign the batch in the local store first (`sign_store`).
     sign_first: Vec<PathBuf>,
     store: Arc<dyn Store>,
 }
 
 impl NixCopy {
-    /// An engine that copies to `url`.
-    pub(crate) fn new(url: &StoreUrl, timeout: Duration, queue: &QueueConfig, store: Arc<dyn Store>) -> Self {
+    /// An engine that copies to `url`, which is `named` with its keys.
+    pub(crate) fn new(
+        named: &StoreUrl,
+        url: &StoreUrl,
+        timeout: Duration,
+        queue: &QueueConfig,
+        store: Arc<dyn Store>,
+    ) -> Self {
         let sign_first = if queue.sign_store { queue.signing_key_files.clone() } else { Vec::new() };
-        Self { commands: commands(timeout, queue), url: url.clone(), sign_first, store }
+        Self {
+            commands: commands(timeout, queue),
+            url: url.clone(),
+            shown: named.to_string(),
+            sign_first,
+            store,
+        }
     }
 
     async fn run(&self, batch: &[Leased], stop: &Stop) -> Result<(), Fault> {
@@ -53,9 +67,10 @@ impl NixCopy {
         let missing = missing.map_err(|error| self.fault(&error))?;
         let verdict = |leased: &Leased| {
             if missing.contains(&leased.path) {
-                return Verdict::Missing(format!("`nix copy` succeeded, but {} does not have {}", self.url, leased.path));
+                let (to, path) = (&self.shown, &leased.path);
+                return Verdict::Missing(format!("`nix copy` succeeded, but {to} does not have {path}"));
             }
-            Verdict::Present(json!({ "kind": "nix-copy", "to": self.url.to_string(), "asked": "check-validity" }))
+            Verdict::Present(json!({ "kind": "nix-copy", "to": self.shown, "asked": "check-validity" }))
         };
         Ok(batch.iter().map(verdict).collect())
     }

@@ -47,10 +47,13 @@ impl SignStore {
         for leased in batch {
             verdicts.push(match self.store.path_info(&leased.path) {
                 Ok(Some(info)) if info.signatures.len() >= self.keys.len() => {
-                    let signers: Vec<&str> = info.signatures.iter().filter_map(|sig| sig.split(':').next()).collect();
+                    let signers: Vec<&str> =
+                        info.signatures.iter().filter_map(|sig| sig.split(':').next()).collect();
                     Verdict::Present(json!({ "kind": "local-store", "signed_by": signers }))
                 }
-                Ok(Some(_)) => Verdict::Missing(format!("{} was signed, but its signature is not there", leased.path)),
+                Ok(Some(_)) => {
+                    Verdict::Missing(format!("{} was signed, but its signature is not there", leased.path))
+                }
                 Ok(None) => return Err(Fault::Gone(leased.path.clone())),
                 Err(error) => {
                     let why = chain(&error);

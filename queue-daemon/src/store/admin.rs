@@ -65,7 +65,11 @@ fn delete(tx: &Connection, delivery: i64) -> Result<String, RowError> {
 }
 
 /// Pauses or resumes one destination, or all; returns how many there are of them.
-pub(crate) fn set_paused(tx: &Connection, destination: Option<&str>, paused: bool) -> Result<usize, RowError> {
+pub(crate) fn set_paused(
+    tx: &Connection,
+    destination: Option<&str>,
+    paused: bool,
+) -> Result<usize, RowError> {
     Ok(tx.execute(
         "UPDATE destination SET paused = ?1 WHERE name = coalesce(?2, name)",
         params![paused, destination],
@@ -119,8 +123,5 @@ pub(crate) fn needed_paths(conn: &Connection, after: &str, limit: u32) -> Result
 
 /// True when a destination of this name has ever been configured.
 pub(crate) fn destination_exists(conn: &Connection, name: &str) -> Result<bool, RowError> {
-    Ok(conn
-        .query_row("SELECT 1 FROM destination WHERE name = ?1", [name], |_| Ok(()))
-        .optional()?
-        .is_some())
+    Ok(conn.query_row("SELECT 1 FROM destination WHERE name = ?1", [name], |_| Ok(())).optional()?.is_some())
 }

@@ -138,7 +138,8 @@ pub(crate) fn counts(conn: &Connection) -> Result<BTreeMap<String, DestinationCo
         counts.paused = row.get(2)?;
         counts.bytes_pushed = unsigned(row.get(3)?);
     }
-    let mut statement = conn.prepare_cached("SELECT destination, state, count(*) FROM delivery GROUP BY state, destination")?;
+    let mut statement =
+        conn.prepare_cached("SELECT destination, state, count(*) FROM delivery GROUP BY state, destination")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let Some(counts) = names.get(&row.get(0)?).and_then(|name| found.get_mut(name)) else { continue };
@@ -231,7 +232,10 @@ fn requests_of(conn: &Connection, delivery: i64) -> Result<Vec<ShownRequest>, Ro
 
 /// True when some request carries the tag, even one that owes nothing.
 pub(crate) fn tag_exists(conn: &Connection, tag: &str) -> Result<bool, RowError> {
-    Ok(conn.query_row("SELECT 1 FROM request WHERE tag = ?1 LIMIT 1", [tag], |_| Ok(())).optional()?.is_some())
+    Ok(conn
+        .query_row("SELECT 1 FROM request WHERE tag = ?1 LIMIT 1", [tag], |_| Ok(()))
+        .optional()?
+        .is_some())
 }
 
 /// The condition of a selection, over `delivery d` and `destination n`.

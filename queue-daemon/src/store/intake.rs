@@ -112,13 +112,12 @@ pub(crate) fn want(
             nar_bytes,
             ms(now),
         ])?;
-    let (delivery, state) = if inserted == 1 {
-        (tx.last_insert_rowid(), first)
-    } else {
-        join(tx, request, new, now, rng)?
-    };
-    tx.prepare_cached("INSERT INTO request_delivery (request, delivery) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
-        .execute([request_row, delivery])?;
+    let (delivery, state) =
+        if inserted == 1 { (tx.last_insert_rowid(), first) } else { join(tx, request, new, now, rng)? };
+    tx.prepare_cached(
+        "INSERT INTO request_delivery (request, delivery) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+    )?
+    .execute([request_row, delivery])?;
     Ok(state)
 }
 
@@ -132,7 +131,9 @@ fn join(
 ) -> Result<(i64, StateName), RowError> {
     let (delivery, code, changed_ms): (i64, i64, i64) = tx
         .prepare_cached("SELECT id, state, changed_ms FROM delivery WHERE path = ?1 AND destination = ?2")?
-        .query_row(params![new.path.as_str(), new.destination], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        .query_row(params![new.path.as_str(), new.destination], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
     let Some(state) = StateName::from_code(code) else {
         return Err(RowError::Unreadable { delivery, what: format!("state {code}") });
     };
@@ -148,7 +149,9 @@ fn join(
     let mut result = state;
     if let Some(event) = revived {
         let fresh = event == Event::Requested;
-        if let Applied::Moved(state) = machine::apply(tx, delivery, event, now, &Policy::without_waits(), rng)? {
+        if let Applied::Moved(state) =
+            machine::apply(tx, delivery, event, now, &Policy::without_waits(), rng)?
+        {
             result = state;
         }
         if fresh {
@@ -163,7 +166,12 @@ fn join(
         "UPDATE delivery SET priority = max(priority, ?2), drv = coalesce(?3, drv), tag = coalesce(?4, tag)
          WHERE id = ?1",
     )?
-    .execute(params![delivery, request.priority, request.drv.as_ref().map(DrvPath::as_str), request.tag])?;
+    .execute(params![
+        delivery,
+        request.priority,
+        request.drv.as_ref().map(DrvPath::as_str),
+        request.tag
+    ])?;
     Ok((delivery, result))
 }
 
@@ -237,5 +245,7 @@ pub(crate) fn claim_on(conn: &Connection, drv: &str, now: Time) -> Result<Option
         .prepare_cached("SELECT destinations FROM claim WHERE drv = ?1 AND until_ms > ?2")?
         .query_row(params![drv, ms(now)], |row| row.get(0))
         .optional()?;
-    Ok(list.map(|list| Claim { destinations: list.split(',').filter_map(|id| DestinationId::parse(id).ok()).collect() }))
+    Ok(list.map(|list| Claim {
+        destinations: list.split(',').filter_map(|id| DestinationId::parse(id).ok()).collect(),
+    }))
 }

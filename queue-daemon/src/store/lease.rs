@@ -39,7 +39,12 @@ pub(crate) enum Appetite {
 }
 
 /// Puts every lease back: nobody holds one when the daemon starts.
-pub(crate) fn return_all(tx: &Connection, now: Time, policy: &Policy, rng: &mut Rng) -> Result<u64, RowError> {
+pub(crate) fn return_all(
+    tx: &Connection,
+    now: Time,
+    policy: &Policy,
+    rng: &mut Rng,
+) -> Result<u64, RowError> {
     let ids = ids(tx, "SELECT id FROM delivery WHERE state IN (1, 2, 3)", &[])?;
     for id in &ids {
         machine::apply(tx, *id, Event::LeaseReturned, now, policy, rng)?;
@@ -117,7 +122,7 @@ pub(crate) fn next_due(conn: &Connection, destination: i64) -> Result<Option<Tim
     let due: Option<i64> = conn
         .prepare_cached("SELECT min(not_before_ms) FROM delivery WHERE state = 4 AND destination = ?1")?
         .query_row([destination], |row| row.get(0))?;
-    Ok(due.map(|due| Time::from_ms(due)))
+    Ok(due.map(Time::from_ms))
 }
 
 /// Leases the next batch of a destination. One that has failed before is leased alone, so that it holds no other.
@@ -246,8 +251,9 @@ pub(crate) fn remember_present(
     paths: &[StorePath],
     until: Time,
 ) -> Result<(), RowError> {
-    let mut insert =
-        tx.prepare_cached("INSERT OR REPLACE INTO presence (destination, path, until_ms) VALUES (?1, ?2, ?3)")?;
+    let mut insert = tx.prepare_cached(
+        "INSERT OR REPLACE INTO presence (destination, path, until_ms) VALUES (?1, ?2, ?3)",
+    )?;
     for path in paths {
         insert.execute(params![destination, path.as_str(), ms(until)])?;
     }
@@ -255,7 +261,12 @@ pub(crate) fn remember_present(
 }
 
 /// True when the destination is remembered to have the path.
-pub(crate) fn is_present(conn: &Connection, destination: i64, path: &str, now: Time) -> Result<bool, RowError> {
+pub(crate) fn is_present(
+    conn: &Connection,
+    destination: i64,
+    path: &str,
+    now: Time,
+) -> Result<bool, RowError> {
     Ok(conn
         .prepare_cached("SELECT 1 FROM presence WHERE destination = ?1 AND path = ?2 AND until_ms > ?3")?
         .query_row(params![destination, path, ms(now)], |_| Ok(()))

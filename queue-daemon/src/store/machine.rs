@@ -53,11 +53,22 @@ pub(crate) fn apply(
 }
 
 /// Keeps what an attempt left behind.
-pub(crate) fn keep_trace(tx: &Connection, delivery: i64, trace: &Trace<'_>, now: Time) -> Result<(), RowError> {
+pub(crate) fn keep_trace(
+    tx: &Connection,
+    delivery: i64,
+    trace: &Trace<'_>,
+    now: Time,
+) -> Result<(), RowError> {
     tx.prepare_cached(
         "UPDATE delivery SET last_error = ?2, last_class = ?3, last_output = ?4, tried_ms = ?5 WHERE id = ?1",
     )?
-    .execute(params![delivery, trace.error, trace.class.map(FaultClass::as_str), trace.output, ms(now)])?;
+    .execute(params![
+        delivery,
+        trace.error,
+        trace.class.map(FaultClass::as_str),
+        trace.output,
+        ms(now)
+    ])?;
     Ok(())
 }
 

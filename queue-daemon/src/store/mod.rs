@@ -48,7 +48,8 @@ impl DestinationRows {
         let mut rows = HashMap::new();
         for id in ids {
             tx.execute("INSERT INTO destination (name) VALUES (?1) ON CONFLICT DO NOTHING", [id.as_str()])?;
-            let row = tx.query_row("SELECT id FROM destination WHERE name = ?1", [id.as_str()], |row| row.get(0))?;
+            let row =
+                tx.query_row("SELECT id FROM destination WHERE name = ?1", [id.as_str()], |row| row.get(0))?;
             rows.insert(id.clone(), row);
         }
         Ok(Self(rows))

@@ -15,7 +15,12 @@ fn a_real_build_reaches_a_signed_cache_and_comes_back() {
         "[[caches]]\nid = \"main\"\ncache_type = \"nix-copy\"\ndestination = \"file://$W/cache\"\n",
     );
     let (secret, public) = (world.path("key.sec"), world.path("key.pub"));
-    let made = world.tool("nix-store").arg("--generate-binary-cache-key").arg("test-1").args([&secret, &public]).status();
+    let made = world
+        .tool("nix-store")
+        .arg("--generate-binary-cache-key")
+        .arg("test-1")
+        .args([&secret, &public])
+        .status();
     assert!(made.unwrap().success());
     world.start();
     let built = world.build(

@@ -181,8 +181,11 @@ impl World {
     pub(crate) fn hook_conf(&self) -> PathBuf {
         let file = self.path("hook.conf");
         if !file.exists() {
-            let text =
-                format!("socket = {}\nspool = {}\n", self.path("enqueue.sock").display(), self.path("spool").display());
+            let text = format!(
+                "socket = {}\nspool = {}\n",
+                self.path("enqueue.sock").display(),
+                self.path("spool").display()
+            );
             fs::write(&file, text).unwrap();
         }
         file
@@ -271,7 +274,11 @@ fn queue_program() -> &'static Path {
 /// The hook lies beside the daemon when the workspace was built.
 pub(crate) fn hook_program() -> PathBuf {
     let hook = queue_program().with_file_name("eka-hook");
-    assert!(hook.exists(), "{} is not built: run `cargo build -p eka-hook`, or test the workspace", hook.display());
+    assert!(
+        hook.exists(),
+        "{} is not built: run `cargo build -p eka-hook`, or test the workspace",
+        hook.display()
+    );
     hook
 }
 
