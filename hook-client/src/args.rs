@@ -1,6 +1,6 @@
-//! The command line. Arguments come in, [`Word`]s go out in their order: a flag with its value, a path, or what is
-//! wrong with it. Nothing is kept: whoever needs the paths walks the words again. What a value means is not known
-//! here.
+//! The command line. Arguments come in, [`Word`]s go out in their order: a flag with its value, a path, or
+//! what is wrong with it. Nothing is kept: whoever needs the paths walks the words again. What a value means
+//! is not known here.
 
 use crate::Sys;
 

@@ -1,6 +1,6 @@
-//! The conversation with the daemon: a finished frame goes in, its one acknowledgement comes out, or the reason why
-//! there is none by the deadline. The deadline holds for connect, send and receive together. Nothing is tried again:
-//! what has no answer goes into the spool.
+//! The conversation with the daemon: a finished frame goes in, its one acknowledgement comes out, or the
+//! reason why there is none by the deadline. The deadline holds for connect, send and receive together.
+//! Nothing is tried again: what has no answer goes into the spool.
 
 use core::fmt;
 use core::num::NonZeroU32;
@@ -25,8 +25,8 @@ pub(crate) enum NoAnswer {
 }
 
 impl NoAnswer {
-    /// Whether this happens on any machine whose daemon is down, starting or loaded. The rest is a mistake that
-    /// somebody has to repair, and is said even when the spool took the request.
+    /// Whether this happens on any machine whose daemon is down, starting or loaded. The rest is a mistake
+    /// that somebody has to repair, and is said even when the spool took the request.
     pub(crate) const fn is_ordinary(self) -> bool {
         match self {
             Self::Connect(fault) | Self::Send(fault) | Self::Receive(fault) => {

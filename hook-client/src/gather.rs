@@ -1,6 +1,6 @@
-//! What is to be queued. In flow the flags' leftovers, standard input, Hydra's file, or Nix' two variables; out flow
-//! the paths of all of them as one sequence, and one derivation. Whether they are store paths is decided in the next
-//! stage.
+//! What is to be queued. In flow the flags' leftovers, standard input, Hydra's file, or Nix' two variables;
+//! out flow the paths of all of them as one sequence, and one derivation. Whether they are store paths is
+//! decided in the next stage.
 
 use hook_wire::{Source, split_out_paths};
 
@@ -8,8 +8,8 @@ use crate::Sys;
 use crate::args::{Word, Words};
 use crate::hydra::HydraBuild;
 
-/// Where paths and the derivation come from. Several places add up; the environment counts only when there is no
-/// other.
+/// Where paths and the derivation come from. Several places add up; the environment counts only when there is
+/// no other.
 pub(crate) struct Inputs<'a, S> {
     pub(crate) source: Source,
     /// The derivation, and how its place is called.

@@ -1,6 +1,6 @@
-//! The file Hydra's RunCommand names in `$HYDRA_JSON`. Its text comes in, the few facts a request needs go out, with
-//! their escapes resolved into a caller's memory. What else Hydra says is checked for form and skipped; whether a
-//! path is one is decided later, as for all paths.
+//! The file Hydra's RunCommand names in `$HYDRA_JSON`. Its text comes in, the few facts a request needs go
+//! out, with their escapes resolved into a caller's memory. What else Hydra says is checked for form and
+//! skipped; whether a path is one is decided later, as for all paths.
 
 use core::ops::Range;
 

@@ -1,6 +1,6 @@
-//! A reader for JSON that keeps nothing and allocates nothing: text comes in, and whoever reads asks for the members
-//! and strings it wants and skips the rest. All of the text is checked, what is skipped too. Nesting is bounded by
-//! [`DEPTH_MAX`]; numbers stay text.
+//! A reader for JSON that keeps nothing and allocates nothing: text comes in, and whoever reads asks for the
+//! members and strings it wants and skips the rest. All of the text is checked, what is skipped too. Nesting
+//! is bounded by [`DEPTH_MAX`]; numbers stay text.
 
 use core::fmt;
 

@@ -1,5 +1,6 @@
-//! The program Nix runs. On Linux it stands on bare system calls (`linux/`), elsewhere on the standard library
-//! (`portable_sys.rs`); either way all it does is to open the door [`eka_hook::Sys`] and to step through it.
+//! The program Nix runs. On Linux it stands on bare system calls (`linux/`), elsewhere on the standard
+//! library (`portable_sys.rs`); either way all it does is to open the door [`eka_hook::Sys`] and to step
+//! through it.
 #![cfg_attr(raw_linux, no_std, no_main)]
 
 #[cfg(raw_linux)]

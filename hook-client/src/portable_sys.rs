@@ -1,5 +1,6 @@
-//! The door to the system on the standard library, for every unix. Calls come in, the system's answers go out in the
-//! hook's words. `rustix` does what std cannot: bound a connect in time, and work inside of an open folder.
+//! The door to the system on the standard library, for every unix. Calls come in, the system's answers go out
+//! in the hook's words. `rustix` does what std cannot: bound a connect in time, and work inside of an open
+//! folder.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;

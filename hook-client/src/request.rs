@@ -1,6 +1,6 @@
-//! The one message. In flow the gathered inputs and what else the request says; out flow its fields in order, each
-//! time the same, for whoever counts, sends or stores them. Paths that are none are left out here and are reported
-//! once, by [`survey`].
+//! The one message. In flow the gathered inputs and what else the request says; out flow its fields in order,
+//! each time the same, for whoever counts, sends or stores them. Paths that are none are left out here and
+//! are reported once, by [`survey`].
 
 use hook_wire::{FIELD_HEADER_LEN, FieldTag, HEADER_LEN, KEY_LEN, Source, shape};
 

@@ -1,23 +1,18 @@
-//! The whole of a call, and the only file that knows every stage: settings, what to queue, the request, the socket,
-//! the spool, the exit code. Everything that can go wrong ends as a line on standard error and a mark in [`Trouble`];
-//! only `--strict` turns marks into an exit code, for a hook that fails stops Nix' builds.
+//! The whole of a call, and the only file that knows every stage: settings, what to queue, its delivery, the
+//! socket, the spool, the exit code. Everything that can go wrong ends as a line on standard error and a mark
+//! in [`Trouble`]; only `--strict` turns marks into an exit code, for a hook that fails stops Nix' builds.
 
 use core::fmt::Write as _;
 use core::sync::atomic::{AtomicU8, Ordering};
 
-use hook_wire::{
-    ACK_MAX, DESTINATIONS_MAX, FRAME_MAX, FrameWriter, KEY_LEN, Kind, PATHS_MAX, SPOOL_FILE_MAX, Status,
-    TAG_MAX, check_destination, check_tag,
-};
+use hook_wire::{DESTINATIONS_MAX, TAG_MAX, check_destination, check_tag};
 
 use crate::args::{Flag, HELP, VERSION, Word, Words};
-use crate::ask::{NoAnswer, ask};
+use crate::deliver::deliver;
 use crate::gather::Inputs;
 use crate::hydra::{self, HYDRA_JSON_MAX, HydraBuild};
-use crate::request::{Request, Survey, survey};
-use crate::say::{Text, say, say_text, shown};
+use crate::say::{Text, say, shown};
 use crate::settings::{self, Given, Setting, Settings};
-use crate::spool::{self, SpoolError, Step};
 use crate::{Fault, Stream, Sys};
 
 /// Most bytes on standard input.
@@ -55,10 +50,13 @@ pub fn run<S: Sys>(sys: &S) -> u8 {
 
 /// What went wrong so far.
 #[derive(Clone, Copy, Debug, Default)]
-struct Trouble {
-    usage: bool,
-    refused: bool,
-    lost: bool,
+pub(crate) struct Trouble {
+    /// A flag or a setting was not understood, or nothing was asked for.
+    pub(crate) usage: bool,
+    /// Something was not queued, and will not be.
+    pub(crate) refused: bool,
+    /// Neither the socket nor the spool took the request.
+    pub(crate) lost: bool,
 }
 
 impl Trouble {
@@ -209,25 +207,24 @@ fn gather<S: Sys>(sys: &S, line: &CommandLine<'_>, settings: &Settings<'_>, trou
         return;
     }
     if !line.paths && !line.stdin && line.hydra_json.is_none() {
-        return deliver(sys, line, settings, &Inputs::environment(sys), None, trouble);
+        return deliver(sys, settings, line.destinations(), None, &Inputs::environment(sys), trouble);
     }
     let list =
         if line.stdin { taken(sys, "standard input", sys.read_stdin(STDIN_MAX), trouble) } else { None };
-    let list = list.as_ref().map_or(&[] as &[u8], AsRef::as_ref);
-    let text = line.hydra_json.and_then(|file| {
-        let text = if file.contains(&0) { Err(Fault::ZeroByte) } else { sys.read_file(file, HYDRA_JSON_MAX) };
-        taken(sys, "--hydra-json", text, trouble)
-    });
+    let text = line.hydra_json.map(|file| sys.read_file(file, HYDRA_JSON_MAX));
+    let text = text.and_then(|text| taken(sys, "--hydra-json", text, trouble));
     let text = text.as_ref().map(AsRef::as_ref);
     let mut room = text.and_then(|text| taken(sys, "--hydra-json", sys.room(text.len()), trouble));
     let build =
         text.zip(room.as_mut()).and_then(|(text, room)| hydra_build(sys, text, room.as_mut(), trouble));
     let mut tag = Text::<TAG_MAX>::new();
     let tag = build.and_then(|build| hydra_tag(sys, &build, &mut tag));
-    if build.is_none() && !line.paths && !line.stdin {
+    if build.is_none() && list.is_none() && !line.paths {
         return;
     }
-    deliver(sys, line, settings, &Inputs::command_line(Words::of(sys), list, build), tag, trouble);
+    let list = list.as_ref().map(AsRef::as_ref).unwrap_or_default();
+    let inputs = Inputs::command_line(Words::of(sys), list, build);
+    deliver(sys, settings, line.destinations(), tag, &inputs, trouble);
 }
 
 /// What was read, or a line about why it was not.
@@ -273,143 +270,4 @@ fn hydra_tag<'t, S: Sys>(sys: &S, build: &HydraBuild<'_>, text: &'t mut Text<TAG
         say(sys, format_args!("tag '{}' {what}", shown(text.bytes())));
     }
     tag
-}
-
-/// Makes the request and brings it to the socket or, failing that, into the spool.
-fn deliver<S: Sys>(
-    sys: &S,
-    line: &CommandLine<'_>,
-    settings: &Settings<'_>,
-    inputs: &Inputs<'_, S>,
-    default_tag: Option<&str>,
-    trouble: &mut Trouble,
-) {
-    let seen = survey(sys, inputs);
-    trouble.refused |= seen.bad > 0;
-    if seen.good == 0 && seen.drv.is_none() {
-        if seen.bad == 0 {
-            let how = "OUT_PATHS and DRV_PATH are empty or not set; see eka-hook --help";
-            let how = if line.stdin { "standard input is empty" } else { how };
-            say(sys, format_args!("nothing to queue: no path was given ({how})"));
-            trouble.usage |= !line.stdin;
-        }
-        return;
-    }
-    let mut key = [0; KEY_LEN];
-    if let Err(fault) = sys.fill_random(&mut key) {
-        say(sys, format_args!("nothing is queued: no random bytes for the request's key: {fault}"));
-        trouble.lost = true;
-        return;
-    }
-    let request = Request {
-        key,
-        made_ms: sys.wall_ms(),
-        drv: seen.drv,
-        tag: settings.tag.or(default_tag),
-        destinations: line.destinations(),
-        inputs,
-    };
-    let frame_len = request.frame_len();
-    if frame_len > SPOOL_FILE_MAX || seen.good > PATHS_MAX {
-        let most = "1000000 paths or 64 MiB are the most";
-        say(
-            sys,
-            format_args!("nothing is queued: {} paths are too many at once ({most}); give fewer", seen.good),
-        );
-        trouble.refused = true;
-        return;
-    }
-    let delivery = Delivery { sys, settings, request, frame_len, seen };
-    match delivery.by_socket(trouble) {
-        Ok(()) => {}
-        Err(why) => delivery.by_spool(why, trouble),
-    }
-}
-
-/// Why the socket did not take the request.
-#[derive(Clone, Copy)]
-enum NotTaken {
-    TooLong,
-    NoMemory(Fault),
-    Busy,
-    NoAnswer(NoAnswer),
-}
-
-impl core::fmt::Display for NotTaken {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::TooLong => f.write_str("the request is too long for a message"),
-            Self::NoMemory(fault) => write!(f, "the message cannot be made: {fault}"),
-            Self::Busy => f.write_str("it is busy"),
-            Self::NoAnswer(why) => write!(f, "{why}"),
-        }
-    }
-}
-
-struct Delivery<'d, 'a, S> {
-    sys: &'d S,
-    settings: &'d Settings<'d>,
-    request: Request<'d, 'a, S>,
-    frame_len: usize,
-    seen: Survey<'a>,
-}
-
-impl<S: Sys> Delivery<'_, '_, S> {
-    fn by_socket(&self, trouble: &mut Trouble) -> Result<(), NotTaken> {
-        if self.frame_len > FRAME_MAX {
-            return Err(NotTaken::TooLong);
-        }
-        let mut room = self.sys.room(self.frame_len + ACK_MAX).map_err(NotTaken::NoMemory)?;
-        let (frame, answer) = room.as_mut().split_at_mut(self.frame_len);
-        let mut frame = FrameWriter::new(frame, Kind::Enqueue);
-        // `frame_len` counted the same fields.
-        self.request.fields(|tag, value| frame.field(tag, value)).map_err(|_| NotTaken::TooLong)?;
-        let settings = self.settings;
-        let ack = ask(self.sys, settings.socket, settings.timeout_ms, frame.finish(), answer);
-        let ack = ack.map_err(NotTaken::NoAnswer)?;
-        match ack.status {
-            Status::Queued => {}
-            Status::Busy => return Err(NotTaken::Busy),
-            Status::Partly | Status::Refused => {
-                trouble.refused = true;
-                if ack.text.trim().is_empty() {
-                    let count = ack.refused;
-                    say(self.sys, format_args!("eka-queue refused {count} of the request; its log says why"));
-                }
-                say_text(self.sys, ack.text);
-            }
-        }
-        Ok(())
-    }
-
-    fn by_spool(&self, why: NotTaken, trouble: &mut Trouble) {
-        let (socket, spool) = (shown(self.settings.socket), shown(self.settings.spool));
-        match spool::store(self.sys, self.settings.spool, &self.request, self.frame_len) {
-            Ok(()) => {
-                if let NotTaken::NoAnswer(answer) = why
-                    && !answer.is_ordinary()
-                {
-                    say(self.sys, format_args!("the request waits in {spool}, because of {socket}: {why}"));
-                }
-            }
-            Err(error @ SpoolError { step: Step::SyncFolder, .. }) => {
-                say(
-                    self.sys,
-                    format_args!("the request is in {spool}, but a power cut may lose it: {error}"),
-                );
-                trouble.lost = true;
-            }
-            Err(error) => {
-                let (paths, what) =
-                    (self.seen.good, if self.seen.good == 1 { "path is" } else { "paths are" });
-                let remedy =
-                    "Start eka-queue or make the spool writable here, then run eka-hook with the paths";
-                say(
-                    self.sys,
-                    format_args!("{paths} {what} not queued. {socket}: {why}; {spool}: {error}. {remedy}"),
-                );
-                trouble.lost = true;
-            }
-        }
-    }
 }

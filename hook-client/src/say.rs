@@ -1,5 +1,5 @@
-//! Lines for a person. Words come in, one write per line goes out, on standard error, with the program's name in
-//! front. Whatever came from outside is made printable first: names and answers are other people's text.
+//! Lines for a person. Words come in, one write per line goes out, on standard error, with the program's name
+//! in front. Whatever came from outside is made printable first: names and answers are other people's text.
 
 use core::fmt::{self, Write as _};
 

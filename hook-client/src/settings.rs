@@ -1,6 +1,6 @@
-//! The settings. In flow flags, environment and the lines of `hook.conf`; out flow values that can be used, and a
-//! line for each that cannot, naming it, its place and the remedy. A bad value counts as not given. Never touches the
-//! socket or the spool it names.
+//! The settings. In flow flags, environment and the lines of `hook.conf`; out flow values that can be used,
+//! and a line for each that cannot, naming it, its place and the remedy. A bad value counts as not given.
+//! Never touches the socket or the spool it names.
 
 use core::fmt;
 use core::num::NonZeroU32;
@@ -109,8 +109,8 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-/// Decides what holds: flags over environment over file over defaults. The flag says whether every value given was
-/// understood.
+/// Decides what holds: flags over environment over file over defaults. The flag says whether every value
+/// given was understood.
 pub(crate) fn decide<'a, S: Sys>(sys: &'a S, flags: &Given<'a>, conf: &Given<'a>) -> (Settings<'a>, bool) {
     let sources = [flags, &Given::environment(sys), conf];
     let mut good = true;
@@ -214,7 +214,8 @@ fn entry(line: &[u8]) -> Result<(Setting, &[u8]), Entry<'_>> {
     Ok((setting.ok_or(Entry::Key(key))?, value))
 }
 
-/// A value with its quotes and its comment taken off. Inside quotes every character but the quote stands for itself.
+/// A value with its quotes and its comment taken off. Inside quotes every character but the quote stands for
+/// itself.
 fn unquoted(value: &[u8]) -> Option<&[u8]> {
     if let Some(rest) = value.strip_prefix(b"\"") {
         let end = rest.iter().position(|b| *b == b'"')?;

@@ -1,9 +1,9 @@
-//! The way without the daemon. A request goes in; out comes one file that is complete and on disk under its final
-//! name, or no file at all and the reason. The daemon takes such files in order of their names and removes them; this
-//! side never reads or removes any but its own.
+//! The way without the daemon. A request goes in; out comes one file that is complete and on disk under its
+//! final name, or no file at all and the reason. The daemon takes such files in order of their names and
+//! removes them; this side never reads or removes any but its own.
 //!
-//! A file is `<ms>-<pid>-<random>.req`, 16 digits, 10 digits and 8 hexadecimal ones, so that names sort by time.
-//! Until it is complete it has a dot in front and `.tmp` behind.
+//! A file is `<ms>-<pid>-<random>.req`, 16 digits, 10 digits and 8 hexadecimal ones, so that names sort by
+//! time. Until it is complete it has a dot in front and `.tmp` behind.
 
 use core::fmt::{self, Write as _};
 
@@ -86,7 +86,8 @@ pub(crate) fn store<S: Sys>(
                 .map_err(|fault| Step::Rename.failed(fault))
         });
     if let Err(error) = written {
-        // The error says what went wrong first; a file left behind has the temporary name, which nobody reads.
+        // The error says what went wrong first; a file left behind has the temporary name, which nobody
+        // reads.
         let _ = sys.remove_in(&folder, temporary.bytes());
         return Err(error);
     }
@@ -104,7 +105,8 @@ fn open<S: Sys>(sys: &S, spool: &[u8]) -> Result<S::File, SpoolError> {
     .map_err(|fault| Step::Open.failed(fault))
 }
 
-/// Makes a folder and those above it, each on disk before the next. Somebody else may be at it at the same time.
+/// Makes a folder and those above it, each on disk before the next. Somebody else may be at it at the same
+/// time.
 fn make<S: Sys>(sys: &S, path: &[u8], mode: u32) -> Result<(), Fault> {
     let path = without_slashes(path);
     let parent = match path.iter().rposition(|b| *b == b'/') {

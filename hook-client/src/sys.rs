@@ -1,11 +1,12 @@
-//! The door to the system, in the hook's own words: what it may ask for, and what can go wrong. Each call does one
-//! thing; the order of the calls, and every decision, is made behind this door's other side. Two programs implement it.
+//! The door to the system, in the hook's own words: what it may ask for, and what can go wrong. Each call
+//! does one thing; the order of the calls, and every decision, is made behind this door's other side. Two
+//! programs implement it.
 
 use core::fmt;
 use core::num::NonZeroU32;
 
-/// The system, as far as the hook needs it. Calls that were interrupted by a signal are repeated inside, but for
-/// those of the socket, whose caller has a deadline to look at first.
+/// The system, as far as the hook needs it. Calls that were interrupted by a signal are repeated inside, but
+/// for those of the socket, whose caller has a deadline to look at first.
 pub trait Sys {
     /// An open file or folder; closed when dropped.
     type File;
@@ -29,8 +30,8 @@ pub trait Sys {
     /// # Errors
     /// The system has no source of them.
     fn fill_random(&self, bytes: &mut [u8]) -> Result<(), Fault>;
-    /// Writes to the terminal or whatever stands in its place. Whether anyone reads it cannot change what the hook
-    /// does, so there is no error.
+    /// Writes to the terminal or whatever stands in its place. Whether anyone reads it cannot change what the
+    /// hook does, so there is no error.
     fn print(&self, stream: Stream, bytes: &[u8]);
     /// `len` bytes of memory.
     ///
@@ -48,7 +49,8 @@ pub trait Sys {
     /// As [`Sys::read_file`].
     fn read_stdin(&self, max: usize) -> Result<Self::Blob, Fault>;
 
-    /// Connects to a unix stream socket, within `timeout_ms` even when its listener is asleep with a full backlog.
+    /// Connects to a unix stream socket, within `timeout_ms` even when its listener is asleep with a full
+    /// backlog.
     ///
     /// # Errors
     /// Nobody answered there; [`Fault::Interrupted`] and [`Fault::TimedOut`] among the reasons.
@@ -79,8 +81,8 @@ pub trait Sys {
     /// # Errors
     /// It is absent, no folder, or may not be read.
     fn open_folder(&self, path: &[u8]) -> Result<Self::File, Fault>;
-    /// Makes a new file in a folder, readable by its owner alone, and gives it to the folder's owner where we have
-    /// the right to (a hook run by root feeds a daemon that is not).
+    /// Makes a new file in a folder, readable by its owner alone, and gives it to the folder's owner where we
+    /// have the right to (a hook run by root feeds a daemon that is not).
     ///
     /// # Errors
     /// It exists, or cannot be made.

@@ -104,6 +104,11 @@ impl Breaker {
                 true
             }
             State::Open { .. } => false,
+            // It answered: what it will never take is the path's matter.
+            State::Probing if class == FaultClass::Refused => {
+                self.state = closed();
+                false
+            }
             State::Probing => {
                 self.state = State::Open { probe_at: now + self.config.probe };
                 false

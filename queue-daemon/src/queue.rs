@@ -112,6 +112,11 @@ impl Queue {
         self.intake_closed.store(true, Ordering::Relaxed);
     }
 
+    /// Takes requests in again.
+    pub(crate) fn open_intake(&self) {
+        self.intake_closed.store(false, Ordering::Relaxed);
+    }
+
     /// Whether the intake is closed.
     pub(crate) fn intake_is_closed(&self) -> bool {
         self.intake_closed.load(Ordering::Relaxed)

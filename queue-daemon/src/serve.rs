@@ -258,8 +258,9 @@ fn start_lanes(queue: &Arc<Queue>, engines: &Engines, stops: &LaneStops) -> Runn
     let mut running = Vec::new();
     for cache in &queue.config.caches {
         let row = queue.rows.row(&cache.id).expect("every configured destination has a row: prepare made it");
-        let lane = Arc::new(Lane::new(Arc::clone(queue), cache.clone(), row, engines(cache)));
-        running.push(tokio::spawn(Arc::clone(&lane).run(stops.clone())));
+        let lane = Lane::new(Arc::clone(queue), cache.clone(), row, engines(cache), stops.clone());
+        let lane = Arc::new(lane);
+        running.push(tokio::spawn(Arc::clone(&lane).run()));
         lanes.push(lane);
     }
     (lanes, running)

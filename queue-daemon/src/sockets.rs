@@ -20,8 +20,9 @@ use crate::peer;
 const ENQUEUE_MODE: u32 = 0o660;
 /// The control socket: root and the daemon's own user.
 const CONTROL_MODE: u32 = 0o600;
-/// Whoever is in the group may add files; only their owner and the daemon may remove them.
-const SPOOL_MODE: u32 = 0o1770;
+/// Whoever is in the group may add files, which get the group, so that the daemon can read what root's hook wrote;
+/// only their owner and the daemon may remove them.
+const SPOOL_MODE: u32 = 0o3770;
 
 /// Sockets the service manager opened already.
 #[derive(Debug, Default)]

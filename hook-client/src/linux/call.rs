@@ -106,8 +106,8 @@ pub(super) enum Clock {
 pub(super) struct Fd(usize);
 
 impl Fd {
-    /// Takes over what the kernel just opened. Numbers below 3 are moved away: when the standard streams are closed
-    /// the kernel gives them out again, and a line for a person would land in a file.
+    /// Takes over what the kernel just opened. Numbers below 3 are moved away: when the standard streams are
+    /// closed the kernel gives them out again, and a line for a person would land in a file.
     fn own(raw: usize) -> Result<Self, Errno> {
         const F_DUPFD_CLOEXEC: usize = 1030;
         let fd = Self(raw);
@@ -305,7 +305,8 @@ impl Memory {
         const MAY_MOVE: usize = 1;
         let capacity = self.capacity.checked_mul(2).ok_or(ENOMEM)?;
         let old = self.start.expose_provenance();
-        // SAFETY: this memory is ours as a whole, and `self` is borrowed for writing, so nobody looks at its old place.
+        // SAFETY: this memory is ours as a whole, and `self` is borrowed for writing, so nobody looks at its
+        // old place.
         let start = unsafe { call(number::MREMAP, [old, self.capacity, capacity, MAY_MOVE, 0, 0]) }?;
         self.start = ptr::with_exposed_provenance_mut(start);
         (self.len, self.capacity) = (capacity, capacity);
@@ -322,7 +323,8 @@ impl Memory {
 
 impl AsRef<[u8]> for Memory {
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: the kernel gave at least `len` bytes at `start`, set to zero, to us alone, until we are dropped.
+        // SAFETY: the kernel gave at least `len` bytes at `start`, set to zero, to us alone, until we are
+        // dropped.
         unsafe { core::slice::from_raw_parts(self.start, self.len) }
     }
 }
@@ -360,8 +362,8 @@ fn with_path<T>(path: &[u8], then: impl FnOnce(usize) -> Result<T, Errno>) -> Re
 /// Asks the kernel.
 ///
 /// # Safety
-/// An address among the arguments is that of memory which the caller holds for the time of the call, as long as the
-/// call says, and writable where the kernel writes. The call takes no memory away that is in use.
+/// An address among the arguments is that of memory which the caller holds for the time of the call, as long
+/// as the call says, and writable where the kernel writes. The call takes no memory away that is in use.
 unsafe fn call(number: usize, arguments: [usize; 6]) -> Result<usize, Errno> {
     let [a, b, c, d, e, f] = arguments;
     let answer: isize;

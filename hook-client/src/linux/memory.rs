@@ -1,6 +1,6 @@
-//! The six functions on memory that compilers call without being asked, and that a C library would bring. Each is
-//! written so that the compiler cannot recognise it and make it call itself: by an instruction of the processor, or
-//! by reads and writes it may not gather.
+//! The six functions on memory that compilers call without being asked, and that a C library would bring.
+//! Each is written so that the compiler cannot recognise it and make it call itself: by an instruction of the
+//! processor, or by reads and writes it may not gather.
 #![expect(unsafe_code, reason = "they work on bare pointers, by contract with the compiler")]
 
 /// # Safety
@@ -17,7 +17,8 @@ unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
     if to.addr().wrapping_sub(from.addr()) >= len {
-        // SAFETY: `to` begins before `from`, or behind its end, so going up reads each byte before it is overwritten.
+        // SAFETY: `to` begins before `from`, or behind its end, so going up reads each byte before it is
+        // overwritten.
         unsafe { copy_up(to, from, len) };
     } else {
         for index in (0..len).rev() {

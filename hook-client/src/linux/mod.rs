@@ -1,6 +1,7 @@
-//! `eka-hook` without a C library. `start` gets the process from the kernel, `call` asks the kernel for things,
-//! `memory` holds what compilers expect every program to have; all `unsafe` is in these three, and `sys` puts them
-//! behind the door the library knows.
+//! `eka-hook` without a C library. `start` gets the process from the kernel, `call` asks the kernel for
+//! things,
+//! `memory` holds what compilers expect every program to have; all `unsafe` is in these three, and `sys` puts
+//! them behind the door the library knows.
 
 mod call;
 mod memory;

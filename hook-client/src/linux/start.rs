@@ -1,5 +1,5 @@
-//! From the kernel to [`eka_hook::run`] and back. In comes the stack as the kernel left it, with arguments and
-//! environment on it; out goes an exit code. There is no unwinder: a panic ends in the panic handler.
+//! From the kernel to [`eka_hook::run`] and back. In comes the stack as the kernel left it, with arguments
+//! and environment on it; out goes an exit code. There is no unwinder: a panic ends in the panic handler.
 #![expect(
     unsafe_code,
     reason = "the kernel gives a stack pointer, and the linker wants symbols of fixed names"
@@ -40,8 +40,8 @@ unsafe extern "C" fn _start() -> ! {
 unsafe extern "C" fn begin(stack: *const usize) -> ! {
     // SAFETY: the kernel puts the number of arguments first, and behind it as many pointers and a null.
     let (argv, envp) = unsafe { (stack.add(1), stack.add(1 + *stack + 1)) };
-    // SAFETY: both lists end with a null, point to strings that end with a zero byte, and stay as they are until
-    // the process ends: nothing here writes to them.
+    // SAFETY: both lists end with a null, point to strings that end with a zero byte, and stay as they are
+    // until the process ends: nothing here writes to them.
     let given = unsafe { (Strings::new(argv.cast()), Strings::new(envp.cast())) };
     call::ignore_deadly_signals();
     call::exit(eka_hook::run(&Linux { args: given.0, env: given.1 }))
@@ -53,8 +53,8 @@ pub(super) struct Strings(*const *const u8);
 
 impl Strings {
     /// # Safety
-    /// `list` ends with a null pointer, each entry before it with a zero byte, and all of it lives and stays the same
-    /// until the process ends.
+    /// `list` ends with a null pointer, each entry before it with a zero byte, and all of it lives and stays
+    /// the same until the process ends.
     const unsafe fn new(list: *const *const u8) -> Self {
         Self(list)
     }
@@ -86,15 +86,16 @@ impl Strings {
 
 /// Whether the string is `name`, an equals sign, and anything.
 fn begins(string: *const u8, name: &[u8]) -> bool {
-    // SAFETY: a byte is read only when all before it were equal to `name`'s or the sign, none of which is the zero
-    // that ends the string.
+    // SAFETY: a byte is read only when all before it were equal to `name`'s or the sign, none of which is the
+    // zero that ends the string.
     let at = |index| unsafe { *string.add(index) };
     name.iter().enumerate().all(|(index, byte)| *byte != 0 && at(index) == *byte) && at(name.len()) == b'='
 }
 
 /// The string without its first `skip` bytes, which are known to be in it.
 fn text(string: *const u8, skip: usize) -> &'static [u8] {
-    // SAFETY: the kernel ends its strings with a zero byte, they live as long as the process, and `skip` is inside.
+    // SAFETY: the kernel ends its strings with a zero byte, they live as long as the process, and `skip` is
+    // inside.
     unsafe {
         let rest = string.add(skip);
         core::slice::from_raw_parts(rest, strlen(rest))

@@ -1,5 +1,5 @@
-//! The door [`Sys`] on bare system calls. Calls come in, the kernel's answers go out in the hook's words. Nothing
-//! here is unsafe.
+//! The door [`Sys`] on bare system calls. Calls come in, the kernel's answers go out in the hook's words.
+//! Nothing here is unsafe.
 
 use core::num::NonZeroU32;
 

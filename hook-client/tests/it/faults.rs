@@ -1,5 +1,5 @@
-//! The world at its worst: a daemon that sleeps, spools that cannot be written, closed streams, many hooks at once.
-//! The build goes on within the promised time, and nothing is lost while there is any place for it.
+//! The world at its worst: a daemon that sleeps, spools that cannot be written, closed streams, many hooks at
+//! once. The build goes on within the promised time, and nothing is lost while there is any place for it.
 
 use std::collections::BTreeSet;
 use std::fs;

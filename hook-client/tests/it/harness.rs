@@ -106,7 +106,8 @@ impl Hook {
         self
     }
 
-    /// With the time for the socket that users have. Elsewhere a test's server may be held up by a loaded machine.
+    /// With the time for the socket that users have. Elsewhere a test's server may be held up by a loaded
+    /// machine.
     pub(crate) fn hurried(mut self) -> Self {
         self.patient = false;
         self

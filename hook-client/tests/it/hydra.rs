@@ -68,6 +68,11 @@ fn outputs_without_a_path_are_left_out(program: Program) {
     let (heard, outcome) = queued(program, &build.to_string(), &["--strict"]);
     outcome.is_silent();
     assert_eq!((heard[0].paths.len(), heard[0].drv.as_deref()), (0, Some(DRV)));
+    let (heard, outcome) = queued(program, "{}", &["--strict"]);
+    assert_eq!((heard.len(), outcome.code), (0, 0));
+    let line =
+        "eka-hook: nothing to queue: no path was given (Hydra's file names no output and no derivation)\n";
+    assert_eq!(outcome.stderr, line);
 }
 
 fn bad_paths_and_tags_are_named(program: Program) {

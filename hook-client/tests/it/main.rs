@@ -1,5 +1,5 @@
-//! The hook as its users meet it: both programs, started as processes, against a small server, a spool, and the
-//! faults of the world; and the library alone on a scripted system, where each call can fail in turn.
+//! The hook as its users meet it: both programs, started as processes, against a small server, a spool, and
+//! the faults of the world; and the library alone on a scripted system, where each call can fail in turn.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod answers;

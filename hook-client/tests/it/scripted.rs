@@ -1,5 +1,6 @@
-//! The library on a system made of memory, where any one call can fail. Whatever fails, a request is acknowledged,
-//! or whole in the spool, or missed in a line; the spool never keeps a rest; the clock is the test's own.
+//! The library on a system made of memory, where any one call can fail. Whatever fails, a request is
+//! acknowledged, or whole in the spool, or missed in a line; the spool never keeps a rest; the clock is the
+//! test's own.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

@@ -1,4 +1,5 @@
-//! A daemon of a few lines: takes connections one after the other, keeps what was said, answers as it was told.
+//! A daemon of a few lines: takes connections one after the other, keeps what was said, answers as it was
+//! told.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};

@@ -119,18 +119,25 @@ async fn converse(control: &Control, stream: impl AsyncRead + AsyncWrite) {
         let _ = metrics(control, &mut reader, &mut writer).await; // the scraper hung up
         return;
     }
-    let done = match serde_json::from_slice::<Request>(&line) {
+    let request = serde_json::from_slice::<Request>(&line);
+    let drains = matches!(request, Ok(Request::Drain { .. }));
+    let done = match request {
         Ok(request) => answer(control, request, &mut reader, &mut writer).await,
         Err(error) => {
             Err(Trouble::said(FailureKind::BadRequest, format!("the request cannot be read: {error}")))
         }
     };
+    let drained = drains && done.as_ref().is_ok_and(|end| !end.timed_out);
     let last = match done {
         Ok(end) => Reply::End(end),
         Err(Trouble::Said(failure)) => Reply::Error(failure),
         Err(Trouble::Hangup) => return,
     };
     let _ = say(&mut writer, &last).await; // the client hung up; what was done stays done
+    if drained {
+        // Only now: the stop ends this conversation too.
+        control.stop.request();
+    }
 }
 
 async fn read_line(
@@ -354,7 +361,10 @@ async fn drain(control: &Control, timeout_ms: Option<u64>) -> Result<End, Troubl
     control.queue.close_intake();
     tracing::info!("draining: the intake is closed, the daemon ends when nothing is owed");
     let end = wait(control, Selection::default(), timeout_ms, Scope::Everything).await?;
-    control.stop.request();
+    if end.timed_out {
+        tracing::warn!("not drained in time: the intake is open again");
+        control.queue.open_intake();
+    }
     Ok(end)
 }
 

@@ -151,6 +151,12 @@ impl Worker {
     }
 
     fn prepare_path(&self, path: &StorePath, prepared: &mut Prepared) -> Result<(), Answer> {
+        if path.store_dir() != self.store.store_dir() {
+            prepared
+                .refused
+                .push(format!("{path} is not in this machine's store {}", self.store.store_dir()));
+            return Ok(());
+        }
         // Held first and looked at then: a path that is valid now stays valid.
         if let Err(error) = self.queue.roots.hold(path) {
             return Err(Answer::Busy {
@@ -160,12 +166,6 @@ impl Worker {
         prepared.held.push(path.clone());
         let info = match self.store.path_info(path) {
             Ok(info) => info,
-            Err(nix_store::StoreError::NotInThisStore { .. }) => {
-                prepared
-                    .refused
-                    .push(format!("{path} is not in this machine's store {}", self.store.store_dir()));
-                return Ok(());
-            }
             Err(error) => return Err(store_trouble(&error)),
         };
         if info.is_none() && prepared.request.via != Via::Spool {

@@ -24,6 +24,10 @@ impl Lane {
                 continue;
             }
             first = false;
+            let part = self.without_vanished(part).await;
+            if part.is_empty() {
+                continue;
+            }
             let Some(guard) = self.enter_closure(&part, stop).await else {
                 self.give_back(&part).await;
                 continue;
@@ -35,6 +39,33 @@ impl Lane {
                 Err(fault) => parts.extend(self.failed(part, fault, probe).await),
             }
         }
+        if probe {
+            // A probe without a result (its path vanished, or we stop) answers nothing.
+            self.breaker().probe_unused(self.queue.clock.now());
+        }
+    }
+
+    /// Settles what is no longer in the store; gives the rest. A store that cannot be asked now hides nothing: the
+    /// engine meets the same trouble.
+    async fn without_vanished(&self, part: Vec<Leased>) -> Vec<Leased> {
+        let store = &self.queue.store;
+        let is_gone = |leased: &Leased| matches!(store.is_valid(&leased.path), Ok(false));
+        let (gone, rest): (Vec<Leased>, Vec<Leased>) = part.into_iter().partition(is_gone);
+        self.settle_as(&gone, &Event::Vanished).await;
+        rest
+    }
+
+    /// The same event for all of a part.
+    async fn settle_as(&self, part: &[Leased], event: &Event) {
+        let settle = |leased: &Leased| {
+            let settlement = Settlement { delivery: leased.delivery, event: event.clone(), output: None };
+            Outcome::of(leased, settlement)
+        };
+        self.settle(part.iter().map(settle).collect()).await;
+    }
+
+    async fn give_back(&self, part: &[Leased]) {
+        self.settle_as(part, &Event::LeaseReturned).await;
     }
 
     async fn send_and_verify(&self, part: &[Leased], stop: &Stop) -> Result<Vec<Verdict>, Fault> {
@@ -111,13 +142,7 @@ impl Lane {
             let fault = Fault::Failed { class: FaultClass::Failed, why, output: String::new() };
             return Box::pin(self.failed(rest, fault, false)).await;
         }
-        let settle = |leased: &Leased| {
-            Outcome::of(
-                leased,
-                Settlement { delivery: leased.delivery, event: Event::Vanished, output: None },
-            )
-        };
-        self.settle(gone.iter().map(settle).collect()).await;
+        self.settle_as(&gone, &Event::Vanished).await;
         if rest.is_empty() { Vec::new() } else { vec![rest] }
     }
 
@@ -155,15 +180,5 @@ impl Lane {
                 "destination {} is in doubt: one probe every {probe:?} until it answers; last: {why}", self.config.id
             );
         }
-    }
-
-    async fn give_back(&self, part: &[Leased]) {
-        let settle = |leased: &Leased| {
-            Outcome::of(
-                leased,
-                Settlement { delivery: leased.delivery, event: Event::LeaseReturned, output: None },
-            )
-        };
-        self.settle(part.iter().map(settle).collect()).await;
     }
 }

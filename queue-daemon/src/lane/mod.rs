@@ -39,6 +39,7 @@ pub struct Lane {
     breaker: Mutex<Breaker>,
     closures: closure::InFlight,
     nudge: Notify,
+    stops: LaneStops,
 }
 
 /// The two ways a lane is told to end.
@@ -53,7 +54,13 @@ pub struct LaneStops {
 impl Lane {
     /// A lane over the destination's row.
     #[must_use]
-    pub fn new(queue: Arc<Queue>, config: CacheConfig, row: i64, push: Arc<dyn Push>) -> Self {
+    pub fn new(
+        queue: Arc<Queue>,
+        config: CacheConfig,
+        row: i64,
+        push: Arc<dyn Push>,
+        stops: LaneStops,
+    ) -> Self {
         let breaker = Mutex::new(Breaker::new(config.breaker));
         Self {
             queue,
@@ -63,6 +70,7 @@ impl Lane {
             breaker,
             closures: closure::InFlight::default(),
             nudge: Notify::new(),
+            stops,
         }
     }
 
@@ -77,11 +85,12 @@ impl Lane {
         self.breaker().as_str()
     }
 
-    /// Runs until `stops.leasing`, then waits for the attempts under way.
-    pub async fn run(self: Arc<Self>, stops: LaneStops) {
+    /// Runs until it is told to lease no more, then waits for the attempts under way.
+    pub async fn run(self: Arc<Self>) {
+        let stops = &self.stops;
         let slots = Arc::new(Semaphore::new(self.config.concurrency));
         while !stops.leasing.is_requested() {
-            let pause = self.start_what_is_due(&slots, &stops).await;
+            let pause = self.start_what_is_due(&slots).await;
             tokio::select! {
                 () = stops.leasing.requested() => {}
                 () = self.nudge.notified() => {}
@@ -93,7 +102,8 @@ impl Lane {
     }
 
     /// Leases and starts until nothing is due or no slot is free; returns how long it may sleep.
-    async fn start_what_is_due(self: &Arc<Self>, slots: &Arc<Semaphore>, stops: &LaneStops) -> Duration {
+    async fn start_what_is_due(self: &Arc<Self>, slots: &Arc<Semaphore>) -> Duration {
+        let stops = &self.stops;
         while !stops.leasing.is_requested() {
             // The end of an attempt nudges.
             let Ok(slot) = Arc::clone(slots).try_acquire_owned() else { return POLL };

@@ -71,6 +71,9 @@ impl Lane {
                 Err(error) => {
                     let id = &self.config.id;
                     tracing::error!(destination = %id, "results of {id} cannot be written yet: {}", chain(&error));
+                    if self.stops.attempts.is_requested() {
+                        return; // stop_timeout is over; the next start returns the leases and sends again
+                    }
                     self.queue.clock.sleep(WRITE_AGAIN).await;
                 }
             }

@@ -3,7 +3,7 @@
 //! In flows a batch; out flow signatures by every configured key on the batch and its closure, in the store's own
 //! database; then a look whether they are there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,26 +43,39 @@ impl SignStore {
     }
 
     fn look(&self, batch: &[Leased]) -> Result<Vec<Verdict>, Fault> {
-        let mut verdicts = Vec::with_capacity(batch.len());
-        for leased in batch {
-            verdicts.push(match self.store.path_info(&leased.path) {
-                Ok(Some(info)) if info.signatures.len() >= self.keys.len() => {
-                    let signers: Vec<&str> =
-                        info.signatures.iter().filter_map(|sig| sig.split(':').next()).collect();
-                    Verdict::Present(json!({ "kind": "local-store", "signed_by": signers }))
-                }
-                Ok(Some(_)) => {
-                    Verdict::Missing(format!("{} was signed, but its signature is not there", leased.path))
-                }
-                Ok(None) => return Err(Fault::Gone(leased.path.clone())),
-                Err(error) => {
-                    let why = chain(&error);
-                    return Err(Fault::Failed { class: FaultClass::Unreachable, why, output: String::new() });
-                }
-            });
+        let mut names = Vec::with_capacity(self.keys.len());
+        for key in &self.keys {
+            names.push(key_name(key)?);
         }
-        Ok(verdicts)
+        batch.iter().map(|leased| self.verdict(leased, &names)).collect()
     }
+
+    fn verdict(&self, leased: &Leased, names: &[String]) -> Result<Verdict, Fault> {
+        let path = &leased.path;
+        let info = match self.store.path_info(path) {
+            Ok(Some(info)) => info,
+            Ok(None) => return Err(Fault::Gone(path.clone())),
+            Err(error) => return Err(unreachable(chain(&error))),
+        };
+        let has =
+            |name: &&String| info.signatures.iter().any(|sig| sig.split(':').next() == Some(name.as_str()));
+        match names.iter().find(|name| !has(name)) {
+            None => Ok(Verdict::Present(json!({ "kind": "local-store", "signed_by": names }))),
+            Some(name) => Ok(Verdict::Missing(format!("{path} was signed, but has no signature by {name}"))),
+        }
+    }
+}
+
+/// The name of a secret key: what stands before its colon.
+fn key_name(file: &Path) -> Result<String, Fault> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| unreachable(format!("secret key {} cannot be read: {error}", file.display())))?;
+    Ok(text.split(':').next().unwrap_or_default().to_owned())
+}
+
+/// No path is to blame.
+fn unreachable(why: String) -> Fault {
+    Fault::Failed { class: FaultClass::Unreachable, why, output: String::new() }
 }
 
 impl Push for SignStore {

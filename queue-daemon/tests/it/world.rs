@@ -71,7 +71,7 @@ impl World {
         self.root.path().join(below)
     }
 
-    fn config_file(&self) -> PathBuf {
+    pub(crate) fn config_file(&self) -> PathBuf {
         self.path("ekaci.toml")
     }
 
@@ -82,18 +82,23 @@ impl World {
 
     /// The same with a changed command line or environment.
     pub(crate) fn start_with(&mut self, change: impl FnOnce(&mut Command)) {
-        let mut command = self.tool(queue_program());
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("daemon.log")).unwrap();
-        command.arg("serve").arg("--config-file").arg(self.config_file());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        change(&mut command);
-        self.daemon = Some(Guard::spawn(&mut command).unwrap());
+        self.daemon = Some(self.spawn(change));
         wait::until(SOON, || {
             if let Some(status) = self.daemon.as_mut().unwrap().child().try_wait().unwrap() {
                 panic!("the daemon ended at once, {status}:\n{}", self.log());
             }
             self.ask(&["status"]).code == 0
         });
+    }
+
+    /// A daemon that the caller holds, not waited for.
+    pub(crate) fn spawn(&self, change: impl FnOnce(&mut Command)) -> Guard {
+        let mut command = self.tool(queue_program());
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("daemon.log")).unwrap();
+        command.arg("serve").arg("--config-file").arg(self.config_file());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        change(&mut command);
+        Guard::spawn(&mut command).unwrap()
     }
 
     /// What the daemon has logged, all its lives together.
@@ -193,7 +198,11 @@ impl World {
 
     /// A program of this name or path, in the world's Nix store.
     pub(crate) fn tool(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = tool(program);
+        self.at_home(tool(program))
+    }
+
+    /// A command in the world's Nix store, with nothing of the tester's own settings.
+    pub(crate) fn at_home(&self, mut command: Command) -> Command {
         command
             .env("NIX_STORE_DIR", self.path("nix/store"))
             .env("NIX_STATE_DIR", self.path("nix/var"))
@@ -262,12 +271,14 @@ let
 in
 "#;
 
+/// A program of this name or path, with our own environment.
 #[expect(clippy::disallowed_methods, reason = "tests start the programs they test")]
-fn tool(program: impl AsRef<std::ffi::OsStr>) -> Command {
+pub(crate) fn tool(program: impl AsRef<std::ffi::OsStr>) -> Command {
     Command::new(program)
 }
 
-fn queue_program() -> &'static Path {
+/// `eka-queue`.
+pub(crate) fn queue_program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_eka-queue"))
 }
 
