@@ -26,7 +26,7 @@ pub(crate) fn deliver<S: Sys>(
     trouble.refused |= seen.bad > 0;
     if seen.good == 0 && seen.drv.is_none() {
         if seen.bad == 0 {
-            nothing(sys, inputs.source, trouble);
+            nothing(sys, inputs, trouble);
         }
         return;
     }
@@ -62,14 +62,16 @@ pub(crate) fn deliver<S: Sys>(
 }
 
 /// Says why there is nothing to do. Only a hook that was given nothing at all was called wrongly.
-fn nothing<S: Sys>(sys: &S, source: Source, trouble: &mut Trouble) {
-    let why = match source {
-        Source::Hook | Source::Ci => "OUT_PATHS and DRV_PATH are empty or not set; see eka-hook --help",
-        Source::Cli => "standard input is empty",
-        Source::Hydra => "Hydra's file names no output and no derivation",
+fn nothing<S: Sys>(sys: &S, inputs: &Inputs<'_, S>, trouble: &mut Trouble) {
+    let why = if inputs.are_environment() {
+        "OUT_PATHS and DRV_PATH are empty or not set; see eka-hook --help"
+    } else if inputs.source == Source::Hydra {
+        "Hydra's file names no output and no derivation"
+    } else {
+        "standard input is empty"
     };
     say(sys, format_args!("nothing to queue: no path was given ({why})"));
-    trouble.usage |= source == Source::Hook;
+    trouble.usage |= inputs.are_environment();
 }
 
 /// Why the socket did not take the request.

@@ -34,6 +34,11 @@ impl<'a, S: Sys> Inputs<'a, S> {
         Self { source, drv, words: Some(words), list, build }
     }
 
+    /// Nothing but the environment was looked at.
+    pub(crate) const fn are_environment(&self) -> bool {
+        self.words.is_none()
+    }
+
     /// All paths, as they were written.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &'a [u8]> {
         let arguments = self.words.clone().into_iter().flatten().filter_map(|word| match word {

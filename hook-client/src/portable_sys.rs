@@ -126,7 +126,7 @@ impl Sys for Portable {
 
     fn create_in(&self, folder: &File, name: &[u8]) -> Result<File, Fault> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = File::from(again(|| rustix::fs::openat(folder, name, flags, mode_of(0o600)))?);
+        let file = File::from(again(|| rustix::fs::openat(folder, name, flags, mode_of(0o640)))?);
         if let Ok(owner) = folder.metadata() {
             // Only root may; for others the file stays theirs, as it should.
             let _ =

@@ -81,7 +81,7 @@ pub trait Sys {
     /// # Errors
     /// It is absent, no folder, or may not be read.
     fn open_folder(&self, path: &[u8]) -> Result<Self::File, Fault>;
-    /// Makes a new file in a folder, readable by its owner alone, and gives it to the folder's owner where we
+    /// Makes a new file in a folder, readable by its owner and group, and gives it to the folder's owner where we
     /// have the right to (a hook run by root feeds a daemon that is not).
     ///
     /// # Errors

@@ -58,8 +58,12 @@ impl Sys for Linux {
             Stream::Err => 2,
         };
         let mut rest = bytes;
-        while let Ok(written @ 1..) = again(|| call::write(number, rest)) {
-            rest = rest.get(written..).unwrap_or_default();
+        while !rest.is_empty() {
+            match again(|| call::write(number, rest)) {
+                Ok(written @ 1..) => rest = rest.get(written..).unwrap_or_default(),
+                // Nobody listens: see the trait.
+                Ok(0) | Err(_) => return,
+            }
         }
     }
 
@@ -104,7 +108,7 @@ impl Sys for Linux {
     }
 
     fn create_in(&self, folder: &Fd, name: &[u8]) -> Result<Fd, Fault> {
-        let file = again(|| call::open(Some(folder), name, call::NEW, 0o600))?;
+        let file = again(|| call::open(Some(folder), name, call::NEW, 0o640))?;
         // Only root may; for others the file stays theirs, as it should.
         let _ = call::give_to_owner_of(folder, &file);
         Ok(file)

@@ -92,7 +92,7 @@ fn a_spool_is_made_with_its_parents(program: Program) {
     assert_eq!(mode(&spool), 0o700);
     assert_eq!(mode(&hook.dir.path().join("a/b")) & 0o700, 0o700);
     let file = fs::read_dir(&spool).unwrap().next().unwrap().unwrap().path();
-    assert_eq!(mode(&file), 0o600);
+    assert_eq!(mode(&file), 0o640);
 }
 
 fn a_relative_spool_is_made_where_we_are(program: Program) {
@@ -176,7 +176,7 @@ fn root_gives_the_file_to_the_spools_owner(program: Program) {
     std::os::unix::fs::chown(hook.spool(), Some(12_345), Some(54_321)).unwrap();
     hook.run().is_silent();
     let file = fs::read_dir(hook.spool()).unwrap().next().unwrap().unwrap().metadata().unwrap();
-    assert_eq!((file.uid(), file.gid(), file.mode() & 0o777), (12_345, 54_321, 0o600));
+    assert_eq!((file.uid(), file.gid(), file.mode() & 0o777), (12_345, 54_321, 0o640));
 }
 
 fn closed_streams_do_no_harm(program: Program) {

@@ -18,7 +18,8 @@ fn the_file_is_read(program: Program) {
     let hook = Hook::new(program).bare().arg(HELLO);
     let (socket, spool) = (hook.socket(), hook.dir.path().join("s p"));
     let conf = format!(
-        "# settings\r\n\r\n  socket   =   {}\r\nspool = \"{}\"  # quoted\ntag = from # file \n\ttimeout_ms=149\nstrict=yes",
+        "# settings\r\n\r\n  socket   =   {}\r\nspool = \"{}\"  # quoted\n\
+         tag = from # file \n\ttimeout_ms=20000\nstrict=yes",
         socket.display(),
         spool.display()
     );
