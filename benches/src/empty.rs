@@ -33,7 +33,9 @@ mod raw {
     /// Nothing here panics; the compiler wants it named.
     #[panic_handler]
     fn panicked(_: &PanicInfo<'_>) -> ! {
-        loop {}
+        loop {
+            core::hint::spin_loop();
+        }
     }
 
     /// The compiled `core` names it; without unwinding nobody calls it.
@@ -43,7 +45,9 @@ mod raw {
     /// As above.
     #[unsafe(no_mangle)]
     extern "C" fn _Unwind_Resume() -> ! {
-        loop {}
+        loop {
+            core::hint::spin_loop();
+        }
     }
 }
 

@@ -89,6 +89,13 @@ impl Line {
         }
     }
 
+    /// The line for programs, its ratio included.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        let mut json = serde_json::json!(self);
+        json["ratio"] = self.ratio().into();
+        json
+    }
+
     /// Figure over floor.
     pub(crate) fn ratio(&self) -> Option<f64> {
         self.floor.as_ref().filter(|floor| floor.value > 0.0).map(|floor| self.figure / floor.value)
@@ -192,10 +199,10 @@ P8    something  -        -                  -               NOT MEASURED
 
     #[test]
     fn json_names_unit_floor_and_verdict() {
-        let json = serde_json::to_value(line(1.0, Verdict::Met)).unwrap();
+        let json = line(1.0, Verdict::Met).json();
         assert_eq!((&json["unit"], &json["verdict"]), (&"ms".into(), &"met".into()));
-        assert_eq!(json["floor"]["what"], "a spawn");
-        let json = serde_json::to_value(Line::not_measured("P1", "x", "why".into())).unwrap();
+        assert_eq!((&json["floor"]["what"], &json["ratio"]), (&"a spawn".into(), &2.0.into()));
+        let json = Line::not_measured("P1", "x", "why".into()).json();
         assert_eq!(json["verdict"]["not-measured"], "why");
     }
 }

@@ -145,16 +145,16 @@ pub struct PushArgs {
     #[arg(value_name = "PATH", required_unless_present = "all_valid", conflicts_with = "all_valid")]
     pub paths: Vec<String>,
     /// Queue everything the paths need as deliveries of their own
-    #[arg(long, requires = "paths")]
+    #[arg(long, requires = "paths", conflicts_with = "all_valid")]
     pub closure: bool,
     /// Queue every path of the store
     #[arg(long)]
     pub all_valid: bool,
     /// With --all-valid: only what was built on this machine
-    #[arg(long, requires = "all_valid")]
+    #[arg(long, requires = "all_valid", conflicts_with = "paths")]
     pub ultimate: bool,
     /// With --all-valid: only what was registered since, such as 2h, 2026-01-31 or @1700000000
-    #[arg(long, value_name = "TIME", requires = "all_valid")]
+    #[arg(long, value_name = "TIME", requires = "all_valid", conflicts_with = "paths")]
     pub since: Option<String>,
     /// Push there (may be repeated) [default: the default destinations]
     #[arg(long = "to", value_name = "ID")]

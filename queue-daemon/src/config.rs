@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use service_kit::config::{
-    Document, Problem, QUEUE_NAMES, Report, SECURITY_KEYS_OF_SERVER, SERVER_NAMES, Section,
+    Document, Located, Problem, QUEUE_NAMES, Report, SECURITY_KEYS_OF_SERVER, SERVER_NAMES, Section,
 };
 use sqlite_kit::Durability;
 
@@ -100,24 +100,17 @@ impl Config {
             "pushes run as `nix copy`, whose addresses it cannot check",
         );
         security.finish();
-        let mut queue = read_queue(doc.section("queue"));
+        let (queue, defaults) = read_queue(doc.section("queue"));
         let sections = doc.array("caches");
+        let none_written = sections.is_empty();
         let mut caches: Vec<CacheConfig> = Vec::new();
         for section in sections {
             if let Some(cache) = cache::read(section, &queue, &caches) {
                 caches.push(cache);
             }
         }
-        check_defaults(&doc, &mut queue, &caches);
-        if queue.sign_store && queue.signing_key_files.is_empty() {
-            doc.refuse(
-                "[queue] sign_store",
-                None,
-                "is true, but there is no key to sign with",
-                "set signing_key_files, or remove sign_store",
-            );
-        }
-        if caches.is_empty() && !queue.sign_store {
+        check_defaults(&doc, &queue, &defaults, &caches);
+        if none_written && !queue.sign_store {
             doc.warn(
                 "[[caches]]",
                 None,
@@ -135,17 +128,23 @@ impl Config {
     }
 }
 
-fn read_queue(section: Section) -> QueueConfig {
+/// The section, and where it names its default destinations: whether they exist is known later.
+fn read_queue(section: Section) -> (QueueConfig, Vec<Located<DestinationId>>) {
     let path =
         |key: &str, default: &str| section.path(key).map_or_else(|| default.into(), |found| found.value);
     let duration = |key: &str, default: Duration| section.duration(key).map_or(default, |found| found.value);
     let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
     section.unsupported("bandwidth_limit", "`nix copy` has no such bound");
     section.unsupported("cpu_limit", "`nix copy` has no such bound");
+    let control_socket = section.path("control_socket");
+    let sign_store = section.bool("sign_store");
+    let defaults = read_defaults(&section);
     let queue = QueueConfig {
         state_dir: path("state_dir", "/var/lib/eka-queue"),
         socket: path("socket", "/run/eka-queue/enqueue.sock"),
-        control_socket: path("control_socket", "/run/eka-queue/control.sock"),
+        control_socket: control_socket
+            .as_ref()
+            .map_or_else(|| "/run/eka-queue/control.sock".into(), |found| found.value.clone()),
         spool_dir: path("spool_dir", "/var/lib/eka-queue/spool"),
         socket_group: section.string("socket_group").map(|found| found.value),
         allowed_users: texts(&section, "allowed_users"),
@@ -155,8 +154,10 @@ fn read_queue(section: Section) -> QueueConfig {
         signing_key_files: section
             .paths("signing_key_files")
             .map_or_else(Vec::new, |list| list.value.into_iter().map(|path| path.value).collect()),
-        sign_store: section.bool("sign_store").is_some_and(|found| found.value),
-        default_destinations: read_defaults(&section),
+        sign_store: sign_store.is_some_and(|found| found.value),
+        default_destinations: defaults
+            .as_ref()
+            .map(|list| list.iter().map(|found| found.value.clone()).collect()),
         metrics_address: read_address(&section),
         stop_timeout: duration("stop_timeout", Duration::from_secs(30)),
         keep_done: duration("keep_done", days(14)),
@@ -164,27 +165,29 @@ fn read_queue(section: Section) -> QueueConfig {
         durability: read_durability(&section),
     };
     if queue.socket == queue.control_socket {
-        section.refuse(
-            "control_socket",
-            section.line(),
-            "is the same as socket",
-            "give each a file of its own",
-        );
+        let line = control_socket.map(|found| found.line).or(section.line());
+        section.refuse("control_socket", line, "is the same as socket", "give each a file of its own");
+    }
+    if let Some(Located { value: true, line }) = sign_store
+        && queue.signing_key_files.is_empty()
+    {
+        let what = "is true, but there is no key to sign with";
+        section.refuse("sign_store", Some(line), what, "set signing_key_files, or remove sign_store");
     }
     section.finish();
-    queue
+    (queue, defaults.unwrap_or_default())
 }
 
 fn texts(section: &Section, key: &str) -> Vec<String> {
     section.strings(key).map_or_else(Vec::new, |list| list.value.into_iter().map(|text| text.value).collect())
 }
 
-fn read_defaults(section: &Section) -> Option<Vec<DestinationId>> {
+fn read_defaults(section: &Section) -> Option<Vec<Located<DestinationId>>> {
     let list = section.strings("default_destinations")?;
     let mut ids = Vec::new();
     for text in list.value {
         match DestinationId::parse(&text.value) {
-            Ok(id) => ids.push(id),
+            Ok(value) => ids.push(Located { value, line: text.line }),
             Err(bad) => {
                 section.refuse("default_destinations", Some(text.line), bad.to_string(), "correct it");
             }
@@ -231,14 +234,18 @@ fn read_durability(section: &Section) -> Durability {
 }
 
 /// A default must name a destination; the built-in one counts when it is on.
-fn check_defaults(doc: &Document, queue: &mut QueueConfig, caches: &[CacheConfig]) {
-    let Some(defaults) = &queue.default_destinations else { return };
-    for id in defaults {
+fn check_defaults(
+    doc: &Document,
+    queue: &QueueConfig,
+    defaults: &[Located<DestinationId>],
+    caches: &[CacheConfig],
+) {
+    for Located { value: id, line } in defaults {
         let built_in = queue.sign_store && id.as_str() == LOCAL_STORE;
         if !built_in && !caches.iter().any(|cache| cache.id == *id) {
             doc.refuse(
                 "[queue] default_destinations",
-                None,
+                Some(*line),
                 format!("names `{id}`, which no [[caches]] block has as its id"),
                 "correct the name, or add the block",
             );

@@ -105,6 +105,15 @@ pub struct Claim {
     pub destinations: Vec<DestinationId>,
 }
 
+impl Claim {
+    /// What two claims on one path allow together.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        self.destinations.retain(|id| other.destinations.contains(id));
+        self
+    }
+}
+
 /// The answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {

@@ -100,6 +100,8 @@ pub struct Running {
     lane_stops: LaneStops,
     lanes: Vec<tokio::task::JoinHandle<()>>,
     writer: WriterThread,
+    /// Socket files to remove at the end: the service manager goes on listening on those it opened.
+    own_sockets: Vec<PathBuf>,
     _lock: StateLock,
 }
 
@@ -132,6 +134,7 @@ pub async fn start(setup: Setup) -> Result<Running, StartError> {
     let doors = doors(&config);
     let queue =
         Arc::new(Queue::new(Parts { config, db, reader, clock, store, roots, rows, doors, last_token }));
+    let own_sockets = inherited.missing(&queue.config.queue);
     let sockets = sockets::open(&queue.config.queue, inherited).await?;
 
     let stop = Stop::new();
@@ -141,7 +144,8 @@ pub async fn start(setup: Setup) -> Result<Running, StartError> {
     let (lanes, running_lanes) = start_lanes(&queue, &engines, &lane_stops);
     let control = start_intake(&queue, lanes, &tasks, sockets, &stop)?;
     housekeeping::start(&queue, &tasks);
-    Ok(Running { queue, control, tasks, stop, lane_stops, lanes: running_lanes, writer, _lock: lock })
+    let lanes = running_lanes;
+    Ok(Running { queue, control, tasks, stop, lane_stops, lanes, writer, own_sockets, _lock: lock })
 }
 
 impl Running {
@@ -169,7 +173,7 @@ impl Running {
     /// # Errors
     /// The failure of the task that brought the daemon down.
     pub async fn finish(self) -> Result<(), TaskFailure> {
-        let Self { queue, control, tasks, stop, lane_stops, lanes, writer, _lock } = self;
+        let Self { queue, control, tasks, stop, lane_stops, lanes, writer, own_sockets, _lock } = self;
         stop.requested().await;
         queue.close_intake();
         lane_stops.leasing.request();
@@ -188,8 +192,8 @@ impl Running {
             all.await;
         }
         let ended = tasks.finish(&queue.clock, std::time::Duration::from_secs(5)).await;
-        for socket in [&queue.config.queue.socket, &queue.config.queue.control_socket] {
-            let _ = std::fs::remove_file(socket); // gone already, or the service manager's
+        for socket in own_sockets {
+            let _ = std::fs::remove_file(socket); // gone already
         }
         drop(control);
         drop(queue);

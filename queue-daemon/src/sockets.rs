@@ -97,6 +97,13 @@ impl Inherited {
         }
         Ok(inherited)
     }
+
+    /// The socket files that nobody opened for us.
+    pub(crate) fn missing(&self, config: &QueueConfig) -> Vec<PathBuf> {
+        let enqueue = self.enqueue.is_none().then(|| config.socket.clone());
+        let control = self.control.is_none().then(|| config.control_socket.clone());
+        enqueue.into_iter().chain(control).collect()
+    }
 }
 
 /// Opens both sockets and the metrics address.
@@ -126,7 +133,22 @@ pub(crate) fn make_spool(config: &QueueConfig) -> io::Result<()> {
     if let Some(group) = config.socket_group.as_deref().and_then(peer::gid_of) {
         chown(&config.spool_dir, None, Some(Gid::from_raw(group)))?;
     }
-    fs::set_permissions(&config.spool_dir, Permissions::from_mode(SPOOL_MODE))
+    let folder = &config.spool_dir;
+    if fs::metadata(folder)?.permissions().mode() & 0o7777 == SPOOL_MODE {
+        return Ok(());
+    }
+    match fs::set_permissions(folder, Permissions::from_mode(SPOOL_MODE)) {
+        // A service manager may forbid the setgid bit (RestrictSUIDSGID=, which DynamicUser= implies).
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            tracing::warn!(
+                "spool {} cannot have mode {SPOOL_MODE:o}, so files that others than root leave there may be unreadable here; \
+                 make it before the daemon starts (tmpfiles): {error}",
+                folder.display()
+            );
+            fs::set_permissions(folder, Permissions::from_mode(SPOOL_MODE & 0o1777))
+        }
+        done => done,
+    }
 }
 
 fn group_of(config: &QueueConfig) -> Result<Option<u32>, SocketError> {

@@ -12,21 +12,26 @@ use std::time::Duration;
 
 use nix_types::StorePath;
 
-use crate::process::{self, Exit, Outcome, ProcessError, Spec, Stream};
+use crate::process::{self, Exit, Outcome, ProcessError, Progress, Spec, Stream};
 
 mod classify;
 mod scratch;
 mod url;
+mod words;
 
 pub use classify::{CopyFault, FaultClass, LINE_MAX, classify};
 pub use url::{Kind, StoreUrl, URL_MAX, UrlError};
+pub use words::OUTPUT_BYTES_MAX;
 
 use scratch::Scratch;
+use words::Words;
 
 /// Most bytes of paths on one command line; the kernel takes about 2 MiB with the environment.
 pub const ARGV_BYTES_MAX: usize = 256 * 1024;
 /// How long Nix and ssh may take to connect, in seconds.
 pub const CONNECT_SECONDS: u32 = 15;
+/// By how much Nix' own limit for a transfer that stands still is longer than [`NixCommands::silent`], in seconds.
+const STALLED_SECONDS_MORE: u64 = 60;
 
 /// How to run Nix' commands.
 #[derive(Clone, Debug)]
@@ -39,13 +44,15 @@ pub struct NixCommands {
     pub scratch: PathBuf,
     /// Longest a command may run.
     pub wall: Option<Duration>,
-    /// Longest it may say nothing.
+    /// Longest it may show no progress: say nothing new, read nothing and send nothing
+    /// ([`Progress::OutputOrIo`]). Nix alone would not tell: it says nothing while it compresses, and while it uploads
+    /// it repeats one and the same result, whether the upload moves or not.
     pub silent: Option<Duration>,
     /// What changes in our environment for it (credentials, `NIX_REMOTE`, …), before this module's own changes.
     pub env: Vec<(OsString, Option<OsString>)>,
 }
 
-/// Hears each line a command says, as it comes.
+/// Hears each line a command says, as it comes: plain, without colours, safe to print, without passwords of URLs.
 pub type OnLine<'a> = &'a mut (dyn FnMut(Stream, &str) + Send);
 
 /// Why a command did not do what it should.
@@ -78,6 +85,8 @@ pub enum CopyError {
         exit: Exit,
         /// What it said.
         fault: CopyFault,
+        /// The last lines it said, as [`CopyError::output`] gives them.
+        output: String,
     },
     /// It was ended at a limit; a destination that swallows what it is sent looks like this.
     #[error("{what} was {exit}; its last words: {}", fault.line)]
@@ -88,6 +97,8 @@ pub enum CopyError {
         exit: Exit,
         /// What it said.
         fault: CopyFault,
+        /// The last lines it said, as [`CopyError::output`] gives them.
+        output: String,
     },
     /// The caller's cancel came first.
     #[error("{what} was cancelled")]
@@ -103,6 +114,18 @@ pub enum CopyError {
         /// The answer, escaped.
         shown: String,
     },
+}
+
+impl CopyError {
+    /// The last plain lines the command said, at most [`OUTPUT_BYTES_MAX`] bytes, each with its end; nothing when it
+    /// was not run to its end.
+    #[must_use]
+    pub fn output(&self) -> &str {
+        match self {
+            Self::Fault { output, .. } | Self::TimedOut { output, .. } => output,
+            Self::Scratch { .. } | Self::Process { .. } | Self::Cancelled { .. } | Self::Answer { .. } => "",
+        }
+    }
 }
 
 impl NixCommands {
@@ -122,7 +145,7 @@ impl NixCommands {
     /// The command lines that copy the closures of `paths` to a store, to be run in this order.
     #[must_use]
     pub fn copy_commands(&self, to: &StoreUrl, paths: &[StorePath]) -> Vec<Spec> {
-        self.new_commands(&["copy", "--to", to.as_str()], paths)
+        self.new_commands(&["copy", "--log-format", "internal-json", "--to", to.as_str()], paths)
     }
 
     /// The command lines that sign the closures of `paths` in the local store with the key in a file.
@@ -142,7 +165,7 @@ impl NixCommands {
     pub fn missing_commands(&self, at: &StoreUrl, paths: &[StorePath]) -> Vec<Spec> {
         let chunks = chunks(paths.iter().collect());
         let spec = |chunk: Vec<&StorePath>| {
-            let mut spec = self.base(&self.nix_store).args(["--store", at.as_str()]).args(OFFLINE);
+            let mut spec = self.base(&self.nix_store).args(["--store", at.as_str()]).args(self.options());
             spec.stdout_tail = 2 * ARGV_BYTES_MAX;
             spec.args(["--check-validity", "--print-invalid"]).args(chunk.into_iter().map(StorePath::as_str))
         };
@@ -219,18 +242,26 @@ impl NixCommands {
             let scratch = Scratch::new(&self.scratch)
                 .map_err(|source| CopyError::Scratch { below: self.scratch.clone(), source })?;
             let spec = spec.env("XDG_CACHE_HOME", scratch.path()).env("NIX_CACHE_HOME", scratch.path());
-            let outcome = process::run_with_lines(&spec, cancel.as_mut(), each)
+            let mut words = Words::default();
+            let judge = &mut |stream, line: &str| match stream {
+                Stream::Stderr => words.hear(line, &mut |plain| each(stream, plain)),
+                Stream::Stdout => {
+                    each(stream, line);
+                    true
+                }
+            };
+            let outcome = process::run_judging_lines(&spec, cancel.as_mut(), judge)
                 .await
                 .map_err(|source| CopyError::Process { what, source })?;
-            let fault = || classify(&outcome.stderr_tail.bytes);
+            let (fault, output) = (|| words.fault(), || words.output());
             match outcome.exit {
                 Exit::Exited(0) => outcomes.push(outcome),
                 Exit::Cancelled => return Err(CopyError::Cancelled { what }),
                 exit @ Exit::TimedOut { .. } => {
-                    return Err(CopyError::TimedOut { what, exit, fault: fault() });
+                    return Err(CopyError::TimedOut { what, exit, fault: fault(), output: output() });
                 }
                 exit @ (Exit::Exited(_) | Exit::Signaled(_)) => {
-                    return Err(CopyError::Fault { what, exit, fault: fault() });
+                    return Err(CopyError::Fault { what, exit, fault: fault(), output: output() });
                 }
             }
         }
@@ -245,15 +276,27 @@ impl NixCommands {
         for (kind, group) in [(None, others), (Some("--derivation"), drvs)] {
             for chunk in chunks(group) {
                 let spec = self.base(&self.nix).args(["--extra-experimental-features", "nix-command"]);
-                let spec = spec.args(command).args(kind).args(OFFLINE).arg("--");
+                let spec = spec.args(command).args(kind).args(self.options()).arg("--");
                 commands.push(spec.args(chunk.into_iter().map(StorePath::as_str)));
             }
         }
         commands
     }
 
+    /// Ask the destination itself, and nobody else; and let the limit of this module come before Nix' own for a
+    /// transfer that stands still (300 seconds), which Nix would begin again and again.
+    fn options(&self) -> Vec<String> {
+        let mut options: Vec<String> = OFFLINE.map(str::to_owned).into();
+        if let Some(silent) = self.silent {
+            let seconds = silent.as_secs().saturating_add(STALLED_SECONDS_MORE).min(u64::from(u32::MAX));
+            options.extend(["--option".into(), "stalled-download-timeout".into(), seconds.to_string()]);
+        }
+        options
+    }
+
     fn base(&self, program: &OsString) -> Spec {
         let mut spec = Spec::new(program.clone()).limits(self.wall, self.silent);
+        spec.progress = Progress::OutputOrIo;
         spec.env.changes.clone_from(&self.env);
         let ssh =
             self.env.iter().rev().find(|(name, _)| name == "NIX_SSHOPTS").map(|(_, value)| value.clone());
@@ -266,7 +309,6 @@ impl NixCommands {
     }
 }
 
-/// Ask the destination itself, and nobody else.
 const OFFLINE: [&str; 12] = [
     "--option",
     "narinfo-cache-positive-ttl",

@@ -14,15 +14,23 @@ mod run;
 mod spawner;
 mod sys;
 mod tail;
+mod watch;
 
-pub use run::{run, run_with_lines};
+pub use run::{run, run_judging_lines, run_with_lines};
 
 /// How long a group may take to end after it was asked to, unless the [`Spec`] says otherwise.
 pub const GRACE: Duration = Duration::from_secs(5);
 /// How much of the end of stdout and of stderr is kept, unless the [`Spec`] says otherwise.
 pub const TAIL_BYTES: usize = 64 * 1024;
 /// Longest line given to a line callback, in bytes; a longer one arrives in pieces.
-pub const LINE_BYTES_MAX: usize = 8 * 1024;
+pub const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Bytes that must have moved between two looks at a child for [`Progress::OutputOrIo`]: more than an ssh that only
+/// keeps its connection alive moves, less than any upload.
+pub const MOVED_BYTES_MIN: u64 = 1024;
+/// Longest time between two looks; with a short limit there are [`LOOKS`] within it.
+pub const LOOK_EVERY_MAX: Duration = Duration::from_secs(10);
+/// Least looks within [`Spec::silent`].
+pub const LOOKS: u32 = 10;
 /// How long what a child said is still read after it ended, for a descendant may hold its pipes open.
 pub const DRAIN_MAX: Duration = Duration::from_secs(1);
 /// How long a killed child may take to be gone before it is left to a thread that waits for it.
@@ -43,8 +51,10 @@ pub struct Spec {
     pub stdin: Stdin,
     /// Longest it may run.
     pub wall: Option<Duration>,
-    /// Longest it may say nothing on stdout and stderr.
+    /// Longest it may show no progress.
     pub silent: Option<Duration>,
+    /// What counts as progress.
+    pub progress: Progress,
     /// Between SIGTERM and SIGKILL.
     pub grace: Duration,
     /// How many bytes of the end of stdout are kept.
@@ -70,6 +80,18 @@ pub enum Stdin {
     Null,
     /// These bytes, then the end. A child that does not want them is no error.
     Bytes(Vec<u8>),
+}
+
+/// What counts as progress for [`Spec::silent`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Progress {
+    /// What it says, on stdout and stderr.
+    #[default]
+    Output,
+    /// That, and data that it or a descendant of it moves: from look to look, [`MOVED_BYTES_MIN`] more bytes read, or
+    /// as much change in what waits in the send and receive queues of its TCP connections. Waiting is not progress,
+    /// nor is computing without reading. What the kernel does not let us see does not count.
+    OutputOrIo,
 }
 
 /// Where a line came from.
@@ -183,6 +205,7 @@ impl Spec {
             stdin: Stdin::Null,
             wall: None,
             silent: None,
+            progress: Progress::Output,
             grace: GRACE,
             stdout_tail: TAIL_BYTES,
             stderr_tail: TAIL_BYTES,
@@ -242,6 +265,7 @@ impl fmt::Debug for Spec {
             .field("cwd", &self.cwd)
             .field("wall", &self.wall)
             .field("silent", &self.silent)
+            .field("progress", &self.progress)
             .finish_non_exhaustive()
     }
 }
@@ -271,7 +295,7 @@ impl fmt::Display for Exit {
                 write!(f, "ended after {after:?}, its time limit")
             }
             Self::TimedOut { after, which: Limit::Silent } => {
-                write!(f, "ended after {after:?} without a word")
+                write!(f, "ended after {after:?} without progress")
             }
             Self::Cancelled => f.write_str("cancelled"),
         }

@@ -4,6 +4,7 @@
 
 mod answers;
 mod faults;
+mod fuzz;
 mod harness;
 mod hydra;
 mod inputs;

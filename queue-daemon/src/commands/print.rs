@@ -91,9 +91,9 @@ fn status_text(status: &Status) -> String {
         let of = |state| destination.by_state.of(state);
         let active = of(StateName::Leased) + of(StateName::Pushing) + of(StateName::Verifying);
         let breaker = match &destination.breaker {
-            _ if destination.paused => "paused",
-            Some(word) => word,
             None => "removed",
+            Some(_) if destination.paused => "paused",
+            Some(word) => word,
         };
         lines.push(format!(
             "{name:<20} {:>8} {active:>8} {:>8} {:>8} {:>8} {:>8}  {breaker:<9} {:>8}",

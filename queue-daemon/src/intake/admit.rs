@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 
 use hook_wire::Source;
 use nix_store::{PathInfo, Store};
@@ -102,11 +103,14 @@ impl Worker {
         let answer = match self.prepare(job.parsed) {
             Ok(prepared) => {
                 let (queue, wake, lane) = (Arc::clone(&self.queue), Arc::clone(&self.wake_lanes), self.lane);
-                runtime.spawn(async move {
-                    let answer = commit(&queue, prepared, lane, &wake).await;
-                    queue.metrics.answered(&answer);
-                    let _ = job.reply.send(answer); // the client hung up; what was committed stays
-                });
+                let mut commit =
+                    Box::pin(async move { commit(&queue, prepared, lane, &wake, job.reply).await });
+                // The first step hands the rows to the writer. It is done here and now: a task that had to be woken
+                // for it would cost the client as much as the rest of the intake.
+                let _runtime = runtime.enter();
+                if commit.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+                    runtime.spawn(commit);
+                }
                 return;
             }
             Err(answer) => answer,
@@ -183,7 +187,8 @@ impl Worker {
         Ok(())
     }
 
-    /// The claim on what built this path: the derivation that is named, or the one the store remembers.
+    /// The claim on what built this path: the derivation that is named and the one the store remembers. Where both are
+    /// claimed, both hold: to name another derivation widens nothing.
     fn claim_on(&self, request: &Request, info: Option<&PathInfo>) -> Result<Option<Claim>, Answer> {
         if request.source == Source::Ci {
             return Ok(None);
@@ -191,16 +196,22 @@ impl Worker {
         let named = request.drv.as_ref().map(|drv| drv.as_str().to_owned());
         let remembered = info.and_then(|info| info.deriver.as_ref()).map(|drv| drv.as_str().to_owned());
         let now = self.queue.clock.now();
+        let mut held: Option<Claim> = None;
         for drv in named.into_iter().chain(remembered) {
             match self.queue.reader.with(|conn| intake::claim_on(conn, &drv, now)) {
-                Ok(Some(claim)) => return Ok(Some(claim)),
+                Ok(Some(claim)) => {
+                    held = Some(match held {
+                        None => claim,
+                        Some(other) => other.and(&claim),
+                    });
+                }
                 Ok(None) => {}
                 Err(error) => {
                     return Err(Answer::Busy { why: format!("claims cannot be read: {}", chain(&error)) });
                 }
             }
         }
-        Ok(None)
+        Ok(held)
     }
 
     fn prepare_delivery(
@@ -241,29 +252,44 @@ fn store_trouble(error: &nix_store::StoreError) -> Answer {
     Answer::Busy { why: format!("the Nix database cannot be asked: {}", chain(error)) }
 }
 
-/// Commits a prepared request, answers, and lets its paths go.
-async fn commit(queue: &Arc<Queue>, prepared: Prepared, lane: DbLane, wake_lanes: &WakeLanes) -> Answer {
+/// Commits a prepared request, lets its paths go, answers, and wakes the lanes.
+async fn commit(
+    queue: &Arc<Queue>,
+    prepared: Prepared,
+    lane: DbLane,
+    wake_lanes: &WakeLanes,
+    reply: oneshot::Sender<Answer>,
+) {
     let Prepared { request, deliveries, destinations, held, refused } = prepared;
     let request = Arc::new(request);
     let written = write(queue, &request, deliveries, lane).await;
-    if matches!(written, Ok(Written::Taken { .. })) {
-        wake_lanes(&destinations);
-        queue.say_changed();
-    }
+    let taken = matches!(written, Ok(Written::Taken { .. }));
     let ends = match &written {
         // These are owed now: the table keeps their roots.
         Ok(Written::Taken { owed, .. }) if *owed == held.len() => Ends::Owed,
         _ => Ends::Unsure,
     };
     let_go(queue, held, ends).await;
+    let answer = answer(written, &refused);
+    queue.metrics.answered(&answer);
+    let _ = reply.send(answer); // the client hung up; what was committed stays
+    if taken {
+        // A build waits for the answer; the lanes can wait until it is on its way.
+        tokio::task::yield_now().await;
+        wake_lanes(&destinations);
+        queue.say_changed();
+    }
+}
+
+fn answer(written: Result<Written, CallError<RowError>>, refused: &[String]) -> Answer {
     match written {
         Ok(Written::Quota(why)) => Answer::Busy { why },
         Ok(Written::Taken { accepted, .. }) if refused.is_empty() => Answer::Queued { accepted },
-        Ok(Written::Taken { accepted: 0, .. }) => Answer::Refused { why: summary(&refused) },
+        Ok(Written::Taken { accepted: 0, .. }) => Answer::Refused { why: summary(refused) },
         Ok(Written::Taken { accepted, .. }) => Answer::Partly {
             accepted,
             refused: u32::try_from(refused.len()).unwrap_or(u32::MAX),
-            why: summary(&refused),
+            why: summary(refused),
         },
         Err(error) => Answer::Busy { why: format!("the queue cannot be written: {}", chain(&error)) },
     }

@@ -16,7 +16,7 @@ use crate::store::lease::Settlement;
 impl Lane {
     pub(super) async fn attempt(&self, batch: Vec<Leased>, probe: bool, stop: &Stop) {
         let mut parts = vec![batch];
-        let mut first = true;
+        let (mut first, mut answered) = (true, false);
         while let Some(part) = parts.pop() {
             let in_doubt = !first && self.breaker().is_open();
             if stop.is_requested() || in_doubt {
@@ -34,13 +34,15 @@ impl Lane {
             };
             let result = self.send_and_verify(&part, stop).await;
             let closure = guard.leave();
+            answered |= matches!(result, Ok(_) | Err(Fault::Failed { .. }));
             match result {
                 Ok(verdicts) => self.sent(&part, verdicts, &closure).await,
                 Err(fault) => parts.extend(self.failed(part, fault, probe).await),
             }
         }
-        if probe {
-            // A probe without a result (its path vanished, or we stop) answers nothing.
+        // A probe without a result (its path vanished, or we stop) answers nothing. One with a result has been
+        // noted, and writing that down may have taken so long that the next one is under way.
+        if probe && !answered {
             self.breaker().probe_unused(self.queue.clock.now());
         }
     }

@@ -117,14 +117,18 @@ impl Lane {
 
     async fn next_batch(&self) -> Next {
         let queue = &self.queue;
-        let now = queue.clock.now();
         let policy = self.config.policy;
         match queue.reader.with(|conn| lease::is_paused(conn, self.row)) {
             Ok(false) => {}
             Ok(true) => return Next::Sleep(POLL),
             Err(error) => return self.table_trouble(&error),
         }
-        let permit = self.breaker().permit(now);
+        let (now, permit) = {
+            let mut breaker = self.breaker();
+            // Read under the lock: a failure noted a moment later must not look like a clock that jumped back.
+            let now = queue.clock.now();
+            (now, breaker.permit(now))
+        };
         let probe = match permit {
             Permit::Normal => false,
             Permit::Probe => true,

@@ -128,5 +128,8 @@ pub(crate) fn assert_sound(world: &World) {
         conn.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get(0)).unwrap();
     assert_eq!(orphans, 0);
     let counted = "SELECT (SELECT count(*) FROM delivery WHERE state < 10) = coalesce((SELECT sum(live) FROM usage), 0)";
-    assert!(conn.query_row(counted, [], |row| row.get::<_, bool>(0)).unwrap(), "usage differs from the deliveries");
+    assert!(
+        conn.query_row(counted, [], |row| row.get::<_, bool>(0)).unwrap(),
+        "usage differs from the deliveries"
+    );
 }

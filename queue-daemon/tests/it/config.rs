@@ -234,16 +234,24 @@ fn no_command_runs_with_a_bad_file_or_without_one() {
     let bad = folder.path().join("ekaci.toml");
     fs::write(&bad, "[queue]\nsokcet = \"/s\"\n").unwrap();
     for subcommand in ["serve", "status", "list"] {
-        let with = |file: &Path| run(tool(queue_program()).arg(subcommand).arg("--config-file").arg(file), b"");
+        let with =
+            |file: &Path| run(tool(queue_program()).arg(subcommand).arg("--config-file").arg(file), b"");
         let said = with(&bad);
         assert_eq!(said.code, 78, "{said:?}");
-        assert!(said.err.contains("ekaci.toml:2: [queue] sokcet: unknown key; did you mean socket?"), "{said:?}");
+        assert!(
+            said.err.contains("ekaci.toml:2: [queue] sokcet: unknown key; did you mean socket?"),
+            "{said:?}"
+        );
         let said = with(&folder.path().join("absent.toml"));
         assert_eq!(said.code, 78, "{said:?}");
         assert!(said.err.contains("absent.toml (named by --config-file) cannot be used"), "{said:?}");
     }
     let mut nowhere = tool(queue_program());
-    nowhere.arg("status").env_remove("EKA_CI_CONFIG_FILE").env_remove("XDG_CONFIG_HOME").env("HOME", folder.path());
+    nowhere
+        .arg("status")
+        .env_remove("EKA_CI_CONFIG_FILE")
+        .env_remove("XDG_CONFIG_HOME")
+        .env("HOME", folder.path());
     let said = run(&mut nowhere, b"");
     assert_eq!(said.code, 78, "{said:?}");
     assert!(said.err.contains("/etc/ekaci/ekaci.toml"), "it says where it looked: {said:?}");
@@ -334,7 +342,8 @@ fn the_documented_configuration_loads_and_the_documented_defaults_are_the_defaul
     let minimal = load(MINIMAL);
     assert_eq!(format!("{minimal:?}"), format!("{:?}", load(EVERY_DEFAULT)));
     assert!(minimal.warnings.is_empty());
-    let bare = "[queue]\nsigning_key_files = [\"/etc/nix/key.private\"]\nmetrics_address = \"127.0.0.1:9190\"\n";
+    let bare =
+        "[queue]\nsigning_key_files = [\"/etc/nix/key.private\"]\nmetrics_address = \"127.0.0.1:9190\"\n";
     let caches = &MINIMAL[MINIMAL.find("[[caches]]").unwrap()..];
     assert_eq!(format!("{minimal:?}"), format!("{:?}", load(&format!("{bare}{caches}"))), "the folders too");
 }

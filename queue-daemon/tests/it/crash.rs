@@ -3,22 +3,28 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use eka_queue::config::Config;
+use eka_queue::serve::{Setup, start};
+use eka_queue::sockets::Inherited;
+use nix_store::StoreDirs;
+use service_kit::clock::Clock;
 use test_kit::proc::{Guard, this_test_binary};
 use test_kit::seed::{self, Rng};
 use test_kit::vfs::{Fault, Shim};
 use test_kit::wait;
 
-use crate::chaos::{Diary, assert_sound, factor, is_alive, open_queue_db, registered_paths};
+use crate::chaos::{Diary, assert_sound, factor, open_queue_db, registered_paths};
+use crate::wire::{Client, enqueue_frame};
 use crate::world::{SOON, World, lines};
 
 /// Hook calls in flight at once.
 const CLIENTS: usize = 4;
 /// One kill of the daemon in so many calls, on average.
-const CALLS_PER_KILL: usize = 100;
+const CALLS_PER_KILL: usize = 40;
 /// One call in so many is killed itself.
 const CLIENT_KILLS_OF_HUNDRED: u64 = 5;
 
@@ -34,10 +40,12 @@ fn nothing_acknowledged_is_lost_over_random_kills() {
     let (mut diary, cache) = Diary::of(&world, "main", &pause, "");
     assert!(world.tool("mkfifo").arg(world.path("never")).status().unwrap().success());
     world.configure("", &cache);
-    let calls = 3_000 * factor();
-    let mut paths = registered_paths(&world, "c", 2 * calls).into_iter();
-    let requests: Vec<Vec<String>> =
-        (0..calls).map(|_| paths.by_ref().take(1 + seeded.rng.index(3)).collect()).take_while(|r: &Vec<_>| !r.is_empty()).collect();
+    let calls = 1_000 * factor();
+    let mut paths = registered_paths(&world, "c", 3 * calls).into_iter();
+    let requests: Vec<Vec<String>> = (0..calls)
+        .map(|_| paths.by_ref().take(1 + seeded.rng.index(5)).collect())
+        .take_while(|r: &Vec<_>| !r.is_empty())
+        .collect();
 
     let (steps, heard) = channel();
     let (owed, kills) = std::thread::scope(|scope| {
@@ -53,6 +61,7 @@ fn nothing_acknowledged_is_lost_over_random_kills() {
         (workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect::<Vec<_>>(), kills)
     });
 
+    eprintln!("spool {} {}", fs::read_dir(world.path("spool")).unwrap().count(), world.log().lines().count());
     world.start();
     wait::until(Duration::from_secs(120), || world.status()["spool_files"] == 0);
     assert_eq!(world.ask(&["wait", "--all", "--timeout", "300s"]).code, 0, "{}", world.log());
@@ -60,7 +69,11 @@ fn nothing_acknowledged_is_lost_over_random_kills() {
     let listed = world.list(&["--state", "done"]).len();
     assert_eq!(world.stop(), 0);
     diary.look();
-    println!("{} paths owed of {listed} taken in, {kills} kills of the daemon, {} runs", owed.len(), diary.ended);
+    println!(
+        "{} paths owed of {listed} taken in, {kills} kills of the daemon, {} runs",
+        owed.len(),
+        diary.ended
+    );
     let lost: Vec<_> = owed.iter().filter(|path| !diary.delivered.contains(*path)).collect();
     assert_eq!(lost, [] as [&String; 0], "acknowledged and not delivered");
     assert_eq!(diary.at_once, [] as [String; 0], "two runs at once for one path");
@@ -99,52 +112,181 @@ fn call_all<'r>(
 
 /// Kills the daemon after a random number of the clients' steps and starts it again at once, until they end.
 fn kill_and_restart(world: &World, diary: &mut Diary, steps: &Receiver<()>, rng: &mut Rng) -> usize {
-    let mut kills = 0;
-    loop {
+    let (mut kills, mut over) = (0, false);
+    while !over {
         let mut daemon = world.spawn(|_| {});
         for _ in 0..rng.below(4 * CALLS_PER_KILL as u64) {
-            if steps.recv().is_err() {
-                return kills;
-            }
+            over |= steps.recv().is_err();
         }
         daemon.kill().unwrap();
         diary.daemon_died();
         kills += 1;
     }
+    kills
 }
 
-/// A request that was read and not yet committed: the client hears nothing and keeps it in the spool.
+/// A request that was read and not yet committed: the client hears nothing, and keeps it in the spool.
 #[test]
 fn killed_between_receiving_and_committing() {
-    let (mut diary, mut world) = paused_world();
+    let (mut world, mut diary) = paused_world();
     let path = registered_paths(&world, "p", 1).remove(0);
     // Somebody holds the database, so nothing can be committed.
     let other = open_queue_db(&world);
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let hook = call_patiently(&world, &path);
+    // A client that does not give up before the daemon does.
+    let mut patient = world.hook_command();
+    patient.args(["--timeout-ms", "60000", &path]).stdin(Stdio::null()).stderr(Stdio::piped());
+    let hook = patient.spawn().unwrap();
     // The link that keeps the path is made when the request is in hand.
     let root = world.path("nix/var/gcroots/eka-queue").join(Path::new(&path).file_name().unwrap());
     wait::until(SOON, || root.is_symlink());
     world.kill();
-    assert_accepted(hook);
-    other.execute_batch("ROLLBACK").unwrap();
+    let said = hook.wait_with_output().unwrap();
+    assert!(said.status.success() && said.stderr.is_empty(), "{said:?}");
     drop(other);
     world.start();
     wait::until(SOON, || world.status()["spool_files"] == 0);
     assert_delivered_once(&mut world, &mut diary, &path);
 }
 
-/// A request that was committed and whose answer got lost: the client's second copy of it changes nothing.
+/// A request that was committed and whose answer got lost: the copy in the spool is known by its key.
 #[test]
 fn killed_between_committing_and_answering() {
-    let (mut diary, mut world) = paused_world();
+    let (mut world, mut diary) = paused_world();
     let path = registered_paths(&world, "p", 1).remove(0);
-    let hook = call_patiently(&world, &path);
-    // Stopped, the client cannot take the answer.
-    stop(&hook);
-    wait::until(SOON, || world.count("main", "queued") == 1 || !received(&hook));
+    let frame = enqueue_frame(7, &[&path]);
+    let mut client = Client::connect(&world.path("enqueue.sock")).unwrap();
+    client.send(&frame).unwrap();
+    world.until("main", "queued", 1);
     world.kill();
-    assert_accepted(hook);
+    drop(client);
+    fs::write(world.path("spool/0000000000000001-0000000001-00000007.req"), &frame).unwrap();
+    world.start();
+    wait::until(SOON, || world.status()["spool_files"] == 0);
+    let shown = world.ask(&["show", "--json", &path]).out;
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["requests"].as_array().unwrap().len(), 1, "one request, sent twice");
+    assert_delivered_once(&mut world, &mut diary, &path);
+}
+
+/// A push under way: the child dies with the daemon, and the path is pushed again.
+#[test]
+fn killed_during_a_push() {
+    let mut world = World::new("");
+    let wait_for_go = "while ! [ -e $W/go ]; do read -t 0.01 _ <> $W/never; done";
+    let body = wait_for_go.replace("$W", world.path("").to_str().unwrap());
+    let (mut diary, cache) = Diary::of(&world, "main", &body, "");
+    world.configure("", &cache);
+    assert!(world.tool("mkfifo").arg(world.path("never")).status().unwrap().success());
+    let path = registered_paths(&world, "p", 1).remove(0);
+    world.start();
+    assert_eq!(world.hook(&path, "").err, "");
+    wait::until(SOON, || {
+        diary.look();
+        diary.under_way() == [path.clone()]
+    });
+    world.kill();
+    // Fails unless the child ends, for nobody lets it go on.
+    diary.daemon_died();
+    fs::write(world.path("go"), "").unwrap();
     world.start();
     assert_delivered_once(&mut world, &mut diary, &path);
+    let begun = lines(&world.path("main.diary")).iter().filter(|line| line.starts_with('+')).count();
+    assert_eq!(begun, 2, "the run that was killed, and the one after it");
+}
+
+/// A daemon whose destination is paused, so that nothing but the intake is under way.
+fn paused_world() -> (World, Diary) {
+    let mut world = World::new("");
+    let (diary, cache) = Diary::of(&world, "main", "", "");
+    world.configure("", &cache);
+    world.start();
+    assert_eq!(world.ask(&["pause"]).code, 0);
+    (world, diary)
+}
+
+/// Lets the destination go on: the path arrives, in one whole run, and the database is whole.
+#[track_caller]
+fn assert_delivered_once(world: &mut World, diary: &mut Diary, path: &str) {
+    assert_eq!(world.ask(&["resume"]).code, 0);
+    world.until("main", "done", 1);
+    assert_eq!(world.list(&[]).len(), 1);
+    assert_eq!(world.stop(), 0);
+    diary.look();
+    assert_eq!((diary.ended, diary.delivered.iter().next().unwrap().as_str()), (1, path));
+    assert_sound(world);
+}
+
+/// The daemon dies before its n-th change of a file of the database, from the creation of the tables to the receipt
+/// of the first delivery: whatever it had promised is kept by the next one.
+#[test]
+fn killed_at_each_write_of_the_database() {
+    let mut seeded = seed::start();
+    let mut world = World::new("");
+    let (mut diary, cache) = Diary::of(&world, "main", "", "");
+    world.configure("", &cache);
+    let paths = registered_paths(&world, "w", 1_000);
+    let step = if factor() == 1 { 8 } else { 1 };
+    let mut survived = false;
+    let mut points = 0;
+    for point in (seeded.rng.index(step)..).step_by(step) {
+        points += 1;
+        let path = &paths[points];
+        survived = one_death(&mut world, &mut diary, path, point);
+        if survived {
+            break;
+        }
+    }
+    println!("died at {} points", points - 1);
+    assert!(survived && points > 3);
+}
+
+/// Gives whether the daemon came to the end of the story before it came to the point.
+fn one_death(world: &mut World, diary: &mut Diary, path: &str, point: usize) -> bool {
+    for folder in ["state", "spool"] {
+        let _ = fs::remove_dir_all(world.path(folder)); // not there the first time
+    }
+    let _ = fs::remove_file(world.path("enqueue.sock")); // likewise
+    let mut command = world.at_home(this_test_binary("crash::a_daemon_that_dies"));
+    command.env(DIES_AT, point.to_string()).env(CONFIG, world.config_file());
+    let mut daemon = Guard::spawn(command.stdout(Stdio::null()).stderr(Stdio::null())).unwrap();
+    let mut dead = || daemon.child().try_wait().unwrap().is_some();
+    wait::until(SOON, || world.path("enqueue.sock").exists() || dead());
+    let said = world.hook(path, "");
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    let done = |world: &World| world.ask(&["list", "--state", "done", path]).out.contains(path);
+    wait::until(SOON, || dead() || done(world));
+    let survived = !dead();
+    daemon.kill().unwrap();
+    diary.daemon_died();
+    world.start();
+    wait::until(SOON, || done(world));
+    assert_eq!(world.stop(), 0);
+    diary.look();
+    assert!(diary.delivered.contains(path));
+    assert_sound(world);
+    survived
+}
+
+const DIES_AT: &str = "EKA_TEST_DIES_AT";
+const CONFIG: &str = "EKA_TEST_CONFIG";
+
+/// The child of `killed_at_each_write_of_the_database`: the daemon, over a disk that kills it.
+#[test]
+#[ignore = "started by another test"]
+fn a_daemon_that_dies() {
+    let shim = Shim::install("dies");
+    shim.fail(Fault::Die, std::env::var(DIES_AT).unwrap().parse().unwrap());
+    let config = Config::load(Path::new(&std::env::var_os(CONFIG).unwrap())).unwrap();
+    let setup = Setup {
+        config,
+        clock: Clock::system(),
+        dirs: StoreDirs::from_env().unwrap(),
+        store: None,
+        engines: None,
+        vfs: Some(shim.name().into()),
+        inherited: Inherited::default(),
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async { start(setup).await.unwrap().finish().await.unwrap() });
 }

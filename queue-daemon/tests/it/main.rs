@@ -3,6 +3,18 @@
 //! Every module is one theme of what users rely on; `world` is the stage they play on.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
+mod chaos;
+mod commands;
 mod config;
+mod crash;
 mod delivery;
+mod frames;
+mod fuzz;
+mod hostile;
+mod inside;
+mod nobody;
+mod outage;
+mod powercut;
+mod sockets;
+mod wire;
 mod world;

@@ -12,12 +12,17 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::spawner::{self, Pipes, Started};
 use super::sys::{self, Signal};
 use super::tail::{Keeper, Lines};
-use super::{DRAIN_MAX, Exit, Limit, Outcome, ProcessError, REAP_MAX, Spec, Stdin, Stream};
+use super::watch::Watch;
+use super::{
+    DRAIN_MAX, Exit, LOOK_EVERY_MAX, LOOKS, Limit, Outcome, ProcessError, Progress, REAP_MAX, Spec, Stdin,
+    Stream,
+};
 
 const CHUNK: usize = 16 * 1024;
 
@@ -41,10 +46,31 @@ pub async fn run_with_lines(
     cancel: impl Future<Output = ()>,
     each: &mut (dyn FnMut(Stream, &str) + Send),
 ) -> Result<Outcome, ProcessError> {
+    run_heard(spec, cancel, Hearer::Every(each)).await
+}
+
+/// [`run_with_lines`], where `judge` says of each line whether it is a sign of progress: noise does not keep a child
+/// from its [`Spec::silent`].
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_judging_lines(
+    spec: &Spec,
+    cancel: impl Future<Output = ()>,
+    judge: &mut (dyn FnMut(Stream, &str) -> bool + Send),
+) -> Result<Outcome, ProcessError> {
+    run_heard(spec, cancel, Hearer::Judge(judge)).await
+}
+
+async fn run_heard<'a>(
+    spec: &'a Spec,
+    cancel: impl Future<Output = ()>,
+    hearer: Hearer<'a>,
+) -> Result<Outcome, ProcessError> {
     let begun = Instant::now();
     let (child, pipes) = spawner::start(spec).await?;
     let lost = |source| ProcessError::Lost { program: spec.name(), source };
-    let mut follow = Follow::new(spec, child, pipes, begun, each).map_err(lost)?;
+    let mut follow = Follow::new(spec, child, pipes, begun, hearer).map_err(lost)?;
     let stopped = follow.until_end(pin!(cancel)).await.map_err(lost)?;
     let status = follow.finish().await.map_err(lost)?;
     let exit = match (stopped, status) {
@@ -67,6 +93,27 @@ fn exit_of(status: ExitStatus) -> Exit {
     }
 }
 
+/// Who hears the lines.
+enum Hearer<'a> {
+    /// Anything said is progress, whole line or not.
+    Every(&'a mut (dyn FnMut(Stream, &str) + Send)),
+    /// It says which line is.
+    Judge(&'a mut (dyn FnMut(Stream, &str) -> bool + Send)),
+}
+
+impl Hearer<'_> {
+    /// Was it progress?
+    fn hear(&mut self, stream: Stream, line: &str) -> bool {
+        match self {
+            Self::Every(each) => {
+                each(stream, line);
+                true
+            }
+            Self::Judge(judge) => judge(stream, line),
+        }
+    }
+}
+
 struct Follow<'a> {
     spec: &'a Spec,
     child: Started,
@@ -74,9 +121,13 @@ struct Follow<'a> {
     stdin: Option<Feed<'a>>,
     stdout: Output,
     stderr: Output,
-    each: &'a mut (dyn FnMut(Stream, &str) + Send),
+    hearer: Hearer<'a>,
+    watch: Option<Watch>,
     begun: Instant,
-    heard: Instant,
+    /// The last progress.
+    progressed: Instant,
+    /// The last look of `watch`.
+    looked: Instant,
 }
 
 impl<'a> Follow<'a> {
@@ -85,7 +136,7 @@ impl<'a> Follow<'a> {
         child: Started,
         pipes: Pipes,
         begun: Instant,
-        each: &'a mut (dyn FnMut(Stream, &str) + Send),
+        hearer: Hearer<'a>,
     ) -> io::Result<Self> {
         let stdin = match (pipes.stdin, &spec.stdin) {
             (Some(fd), Stdin::Bytes(bytes)) => {
@@ -97,12 +148,15 @@ impl<'a> Follow<'a> {
             ended: sys::end_of(child.pid())?,
             stdout: Output::new(Stream::Stdout, pipes.stdout, spec.stdout_tail)?,
             stderr: Output::new(Stream::Stderr, pipes.stderr, spec.stderr_tail)?,
+            watch: (spec.progress == Progress::OutputOrIo && spec.silent.is_some())
+                .then(|| Watch::new(child.pid())),
             spec,
             child,
             stdin,
-            each,
+            hearer,
             begun,
-            heard: begun,
+            progressed: begun,
+            looked: begun,
         })
     }
 
@@ -117,6 +171,7 @@ impl<'a> Follow<'a> {
         loop {
             let running = stopped.is_none();
             let limit = self.next_limit().filter(|_| running);
+            let look_at = self.next_look().filter(|_| running);
             let kill_at =
                 stopped.and_then(|(_, at)| at.checked_add(self.spec.grace)).filter(|_| killed.is_none());
             let lost_at = killed.map(|at| at + REAP_MAX);
@@ -125,7 +180,15 @@ impl<'a> Follow<'a> {
                     drop(ready?);
                     break;
                 }
-                () = until(limit.map(|(at, _)| at)) => limit.map(|(_, exit)| exit),
+                () = until(limit.map(|(at, _)| at)) => {
+                    // On a busy machine the last looks may be late.
+                    let moved = self.look().await?;
+                    limit.map(|(_, exit)| exit).filter(|exit| !(moved && is_silent(exit)))
+                }
+                () = until(look_at) => {
+                    self.look().await?;
+                    None
+                }
                 () = cancel.as_mut(), if running => Some(Exit::Cancelled),
                 () = until(kill_at) => {
                     self.child.signal(Signal::Kill)?;
@@ -159,8 +222,31 @@ impl<'a> Follow<'a> {
         let silent = self
             .spec
             .silent
-            .and_then(|after| Some((self.heard.checked_add(after)?, exit(after, Limit::Silent))));
+            .and_then(|after| Some((self.progressed.checked_add(after)?, exit(after, Limit::Silent))));
         wall.into_iter().chain(silent).min_by_key(|(at, _)| *at)
+    }
+
+    /// When to look next whether the child moves, if it says nothing until then.
+    fn next_look(&self) -> Option<Instant> {
+        self.watch.as_ref()?;
+        let every = (self.spec.silent? / LOOKS).min(LOOK_EVERY_MAX);
+        self.progressed.max(self.looked).checked_add(every)
+    }
+
+    /// Looks whether the child moved data since the last look, which is progress.
+    async fn look(&mut self) -> io::Result<bool> {
+        let Some(mut watch) = self.watch.take() else { return Ok(false) };
+        let look = move || {
+            let moved = watch.moved();
+            (watch, moved)
+        };
+        let (watch, moved) = spawn_blocking(look).await.map_err(io::Error::other)?;
+        self.watch = Some(watch);
+        self.looked = Instant::now();
+        if moved {
+            self.progressed = self.looked;
+        }
+        Ok(moved)
     }
 
     /// Ends what is left of the group, reads what is left in the pipes and takes the status. The group is told before
@@ -183,7 +269,9 @@ impl<'a> Follow<'a> {
         }
         for output in [&mut self.stdout, &mut self.stderr] {
             let stream = output.stream;
-            output.lines.flush(&mut |line| (self.each)(stream, line));
+            output.lines.flush(&mut |line| {
+                self.hearer.hear(stream, line); // it has ended: no limit is left that progress would matter for
+            });
         }
         self.child.reap()
     }
@@ -197,11 +285,18 @@ impl<'a> Follow<'a> {
             output.pipe = None;
             return;
         }
-        self.heard = Instant::now();
         let chunk = &output.buffer[..size];
         output.keeper.push(chunk);
-        output.lines.push(chunk, &mut |line| (self.each)(stream, line));
+        let mut progress = matches!(self.hearer, Hearer::Every(_));
+        output.lines.push(chunk, &mut |line| progress |= self.hearer.hear(stream, line));
+        if progress {
+            self.progressed = Instant::now();
+        }
     }
+}
+
+fn is_silent(exit: &Exit) -> bool {
+    matches!(exit, Exit::TimedOut { which: Limit::Silent, .. })
 }
 
 /// Completes at `at`; never when there is none.

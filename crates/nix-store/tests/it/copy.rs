@@ -4,12 +4,14 @@ use std::fs;
 use std::future::pending;
 use std::net::TcpListener;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use nix_store::copy::{CopyError, FaultClass, NixCommands, StoreUrl};
+use nix_store::copy::{CopyError, FaultClass, NixCommands, OUTPUT_BYTES_MAX, StoreUrl};
+use nix_store::process::{Exit, Limit};
 use nix_store::{SqliteStore, Store};
 use nix_types::StorePath;
 
+use crate::http::{Destination, Pace};
 use crate::nix::Nix;
 
 fn commands(nix: &Nix) -> NixCommands {
@@ -152,13 +154,96 @@ async fn limits_cancel_and_a_missing_nix() {
     commands.silent = Some(Duration::from_millis(300));
     let error = copy(&commands, &url, &a).await.unwrap_err();
     assert!(matches!(error, CopyError::TimedOut { .. }), "{error}");
-    assert!(error.to_string().starts_with("nix copy was ended after 300ms without a word"), "{error}");
+    assert!(error.to_string().starts_with("nix copy was ended after 300ms without progress"), "{error}");
     let cancelled = commands.copy(&url, &a, async {}, &mut |_, _| {}).await.unwrap_err();
     assert!(matches!(cancelled, CopyError::Cancelled { .. }), "{cancelled}");
     commands.nix = "no-nix-here".into();
     let error = copy(&commands, &url, &a).await.unwrap_err();
     assert!(matches!(error, CopyError::Process { .. }), "{error}");
     drop(listener);
+}
+
+/// A store path of so many bytes.
+fn large(nix: &Nix, bytes: usize) -> StorePath {
+    let file = nix.path("large");
+    fs::write(&file, vec![b'x'; bytes]).unwrap();
+    StorePath::parse_str(&nix.run("nix-store", &["--add", file.to_str().unwrap()])[0]).unwrap()
+}
+
+/// More than the queues of a connection hold.
+const LARGE: usize = 32 * 1024 * 1024;
+const LIMIT: Duration = Duration::from_secs(2);
+
+#[tokio::test]
+async fn an_upload_that_moves_outlives_the_limit() {
+    let nix = Nix::new();
+    let path = large(&nix, LARGE);
+    let slow = Destination::new(path.store_dir(), Pace::SlowFor(3 * LIMIT));
+    let mut commands = commands(&nix);
+    commands.silent = Some(LIMIT);
+    let begun = Instant::now();
+    let mut said = Vec::new();
+    let copied = commands
+        .copy(&slow.url, std::slice::from_ref(&path), pending(), &mut |_, line| {
+            said.push((begun.elapsed(), line.to_owned()));
+        })
+        .await;
+    copied.unwrap();
+    let took = begun.elapsed();
+    // What this is about: it was silent for longer than it may be, and not for want of moving.
+    let last = said.last().unwrap();
+    assert!(took - last.0 > LIMIT, "{took:?}, {said:?}");
+    assert!(last.1.starts_with("copying path"), "no noise, no JSON: {said:?}");
+    let sizes = slow.sizes();
+    assert!(sizes.iter().any(|(file, size)| file.starts_with("/nar/") && *size > LARGE), "{sizes:?}");
+}
+
+#[tokio::test]
+async fn an_upload_that_stands_still_is_ended_at_the_limit() {
+    let nix = Nix::new();
+    let path = large(&nix, LARGE);
+    let stuck = Destination::new(path.store_dir(), Pace::Never);
+    let mut commands = commands(&nix);
+    commands.silent = Some(LIMIT);
+    // Until it stands still it may take its time; from there Nix repeats itself every second.
+    let error = copy(&commands, &stuck.url, &[path]).await.unwrap_err();
+    let CopyError::TimedOut { exit, .. } = &error else { panic!("{error}") };
+    assert_eq!(*exit, Exit::TimedOut { after: LIMIT, which: Limit::Silent });
+    assert!(error.output().contains("copying path"), "{}", error.output());
+    assert!(!error.output().contains("@nix"), "{}", error.output());
+}
+
+/// Nix 2.8 says nothing while it compresses.
+#[tokio::test]
+async fn compressing_is_progress() {
+    let nix = Nix::new();
+    let path = large(&nix, 8 * LARGE);
+    let mut commands = commands(&nix);
+    commands.silent = Some(Duration::from_millis(500));
+    let url = StoreUrl::parse(&format!("file://{}?compression=xz", nix.path("cache").display())).unwrap();
+    let begun = Instant::now();
+    copy(&commands, &url, &[path]).await.unwrap();
+    assert!(begun.elapsed() > Duration::from_millis(500), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_failure_comes_with_its_last_lines() {
+    let nix = Nix::new();
+    let a = nix.one("a");
+    fs::rename(a.as_str(), nix.path("moved")).unwrap();
+    let error =
+        copy(&commands(&nix), &file_url(&nix.path("cache")), std::slice::from_ref(&a)).await.unwrap_err();
+    let output = error.output();
+    assert!(output.contains(&format!("copying path '{a}'")), "{output}");
+    assert!(
+        output.ends_with(&format!("error: getting status of '{a}': No such file or directory\n")),
+        "{output}"
+    );
+    assert!(output.len() <= OUTPUT_BYTES_MAX);
+    assert!(
+        error.to_string().starts_with("nix copy failed (exit code 1): error: getting status of"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -171,7 +256,7 @@ fn command_lines() {
     };
     let specs = commands.copy_commands(&url, &[path(1, "a.drv"), path(2, "b")]);
     let offline = "--option narinfo-cache-positive-ttl 0 --option narinfo-cache-negative-ttl 0 --option substitute false --option connect-timeout 15";
-    let start = "--extra-experimental-features nix-command copy --to ssh://h";
+    let start = "--extra-experimental-features nix-command copy --log-format internal-json --to ssh://h";
     assert_eq!(
         specs.iter().map(text).collect::<Vec<_>>(),
         [
@@ -180,6 +265,11 @@ fn command_lines() {
         ]
     );
     assert!(commands.copy_commands(&url, &[]).is_empty());
+    let mut limited = commands.clone();
+    limited.silent = Some(Duration::from_secs(600));
+    let specs = limited.copy_commands(&url, &[path(2, "b")]);
+    let stalled = "--option stalled-download-timeout 660";
+    assert_eq!(text(&specs[0]), format!("{start} {offline} {stalled} -- {}", path(2, "b")));
 
     let many: Vec<_> = (0..20_000).map(|n| path(n, "with-a-name-of-some-length")).collect();
     for specs in [

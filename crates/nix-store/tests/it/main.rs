@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail like the test itself")]
 
 mod copy;
+mod fuzz;
 mod gcroots;
+mod http;
 mod nix;
 mod process;
 mod store;

@@ -7,7 +7,10 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use nix_store::process::{Exit, Limit, Outcome, ProcessError, Spec, Stdin, Stream, run, run_with_lines};
+use nix_store::process::{
+    Exit, LINE_BYTES_MAX, Limit, Outcome, ProcessError, Progress, Spec, Stdin, Stream, run,
+    run_judging_lines, run_with_lines,
+};
 
 use crate::support::{Ended, again, is_alive, until};
 
@@ -83,6 +86,65 @@ async fn silent_limit_counts_from_the_last_word() {
     let outcome = calm(&sh(words).limits(ms(60_000), ms(2_000))).await;
     assert_eq!(outcome.exit, Exit::TimedOut { after: Duration::from_secs(2), which: Limit::Silent });
     assert!(outcome.stderr_tail.text().ends_with("\n30\n"), "{outcome:?}");
+}
+
+const SILENT: Exit = Exit::TimedOut { after: Duration::from_secs(1), which: Limit::Silent };
+
+/// A limit of a second, and data counts.
+fn watched(spec: Spec) -> Spec {
+    let mut spec = spec.limits(ms(60_000), ms(1_000));
+    spec.progress = Progress::OutputOrIo;
+    spec
+}
+
+#[tokio::test]
+async fn reading_is_progress_where_it_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("line");
+    fs::write(&file, format!("{}\n", "x".repeat(4000))).unwrap();
+    // For more than three seconds, in a child of the child: the shell itself only waits. The pipe is a clock that
+    // starts no process.
+    let script = |work: &str| {
+        let pipe = folder.path().join("pipe");
+        let tick = format!("rm -f {0}; mkfifo {0}; exec 3<>{0}", pipe.display());
+        let each = format!("{work}; read -rt 0.05 <&3 || :");
+        sh(&format!("bash -c '{tick}; while [ $SECONDS -lt 4 ]; do {each}; done'; :"))
+    };
+    let reads = format!("read -r x < {}", file.display());
+    let outcome = calm(&watched(script(&reads))).await;
+    assert_eq!(outcome.exit, Exit::Exited(0), "{outcome:?}");
+    assert!(outcome.elapsed > Duration::from_secs(2), "{outcome:?}");
+    assert_eq!(calm(&watched(script("x=1"))).await.exit, SILENT, "it is the reading that counts");
+    let outcome = calm(&script(&reads).limits(None, ms(1_000))).await;
+    assert_eq!(outcome.exit, SILENT, "and only where it was asked for");
+}
+
+#[tokio::test]
+async fn waiting_is_no_progress() {
+    let outcome = calm(&watched(sh("sleep 60; echo"))).await;
+    assert_eq!(outcome.exit, SILENT);
+    assert!(outcome.elapsed < Duration::from_secs(20), "{outcome:?}");
+    assert_eq!(calm(&watched(sh("while :; do :; done"))).await.exit, SILENT, "nor is being busy");
+    let talks = "n=0; while [ $n -lt 15 ]; do sleep 0.1; n=$((n + 1)); echo $n >&2; done; exec sleep 60";
+    let outcome = calm(&watched(sh(talks))).await;
+    assert!(outcome.exit == SILENT && outcome.stderr_tail.text().ends_with("\n15\n"), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn lines_that_are_noise_do_not_count() {
+    let mut noise = 0;
+    let spec = sh("while :; do echo noise; sleep 0.1; done").limits(ms(60_000), ms(1_000));
+    let judge = &mut |_: Stream, line: &str| {
+        noise += u32::from(line == "noise");
+        false
+    };
+    let outcome = run_judging_lines(&spec, pending(), judge).await.unwrap();
+    assert_eq!(outcome.exit, SILENT);
+    assert!(noise > 1 && outcome.stdout_tail.text().starts_with("noise\nnoise\n"), "{outcome:?}");
+    let spec =
+        sh("n=0; while [ $n -lt 25 ]; do echo $n; sleep 0.1; n=$((n + 1)); done").limits(None, ms(2_000));
+    let outcome = run_judging_lines(&spec, pending(), &mut |_, _| true).await.unwrap();
+    assert!(outcome.success(), "{outcome:?}");
 }
 
 /// Runs a child and cancels it once `file` holds a number, which is given too.
@@ -194,7 +256,7 @@ async fn huge_output_is_bounded() {
     assert_eq!(outcome.stdout_tail.dropped, 20_000_000 + 4 - 1000);
     assert!(outcome.stdout_tail.text().ends_with("end\n"));
     assert_eq!(outcome.stderr_tail.bytes.len(), 64 * 1024);
-    assert!(longest <= 8192, "{longest}");
+    assert!(longest <= LINE_BYTES_MAX, "{longest}");
     assert!(count > 1_800_000, "{count}");
 }
 

@@ -1,0 +1,45 @@
+//! What the fuzz targets check, on their corpus, mutations of it, and inputs of 1 MiB (`test_kit::mutate`).
+
+use test_kit::mutate::{Shape, play};
+
+#[expect(unreachable_pub, reason = "the fuzz targets reach them from outside")]
+#[path = "../../../../fuzz/src/checks/nix_store.rs"]
+mod checks;
+
+#[test]
+fn what_commands_say() {
+    play(
+        "copy_stderr",
+        &[
+            Shape { part: "\x1b[", ..Shape::default() },
+            Shape { part: "\x1b]\n", ..Shape::default() },
+            Shape { part: "://a@", ..Shape::default() },
+            Shape { part: "://u:p@h/", ..Shape::default() },
+            Shape { part: "path 'a' is not valid ", ..Shape::default() },
+            Shape { part: "path 'a' is not valid\n", ..Shape::default() },
+            Shape { part: "error: {n}\n", ..Shape::default() },
+            Shape { part: "\u{1}", ..Shape::default() },
+        ],
+        checks::copy_stderr,
+    );
+}
+
+#[test]
+fn store_urls() {
+    play("store_url", &[Shape { head: "file:///c?", part: "a&", tail: "" }], checks::store_url);
+}
+
+#[test]
+fn what_a_daemon_says() {
+    let greeting = "oixd\0\0\0\0\x15\x01\0\0\0\0\0\0";
+    play(
+        "nix_daemon",
+        &[
+            // Empty lines of log.
+            Shape { head: greeting, part: "gmlo\0\0\0\0\0\0\0\0\0\0\0\0", tail: "" },
+            // Lines that claim to have 1 MiB each.
+            Shape { head: greeting, part: "gmlo\0\0\0\0\0\0\x10\0\0\0\0\0", tail: "" },
+        ],
+        checks::nix_daemon,
+    );
+}

@@ -1,0 +1,89 @@
+//! What the programs say about themselves, and the exit codes of wrong usage and absent daemons.
+
+use crate::world::{World, queue_program, run, tool};
+
+const SUBCOMMANDS: [&str; 11] =
+    ["serve", "status", "list", "show", "push", "wait", "retry", "drop", "pause", "resume", "drain"];
+
+/// Runs it with these arguments and no configuration at all.
+fn say(arguments: &[&str]) -> crate::world::Said {
+    let mut command = tool(queue_program());
+    command.args(arguments).env_remove("EKA_CI_CONFIG_FILE");
+    run(&mut command, b"")
+}
+
+#[test]
+fn every_help_text() {
+    let help = say(&["--help"]);
+    assert_eq!((help.code, help.err.as_str()), (0, ""));
+    insta::assert_snapshot!("help", help.out);
+    for subcommand in SUBCOMMANDS.iter().chain(&["check-config"]) {
+        let said = say(&[subcommand, "--help"]);
+        assert_eq!((said.code, said.err.as_str()), (0, ""));
+        insta::assert_snapshot!(format!("help_{subcommand}"), said.out);
+        assert!(help.out.contains(&format!("\n  {subcommand} ")), "--help names {subcommand}");
+    }
+}
+
+#[test]
+fn the_version_is_the_packages() {
+    let said = say(&["--version"]);
+    assert_eq!((said.code, said.out), (0, format!("eka-queue {}\n", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn wrong_usage_is_64_and_says_what_was_wrong() {
+    let wrong: [(&[&str], &str); 16] = [
+        (&[], "Usage: eka-queue"),
+        (&["sttaus"], "similar subcommands exist: 'pause', 'status'"),
+        (&["status", "--jsn"], "a similar argument exists: '--json'"),
+        (&["list", "--state", "asleep"], "queued, leased, pushing, verifying, waiting, done, dead, gone"),
+        (&["list", "--older-than", "yesterday"], "not a whole number with a unit"),
+        (&["show"], "<PATH>"),
+        (&["push"], "<PATH>"),
+        (&["push", "--all-valid", "/nix/store/x"], "cannot be used with"),
+        (&["push", "--closure", "--all-valid"], "cannot be used with"),
+        (&["push", "--ultimate", "/nix/store/x"], "cannot be used with"),
+        (&["push", "--since", "2h", "/nix/store/x"], "cannot be used with"),
+        (&["wait"], "--all"),
+        (&["wait", "--all", "--tag", "x"], "cannot be used with"),
+        (&["retry"], "--all"),
+        (&["drop"], "--all"),
+        (&["serve", "--log-format", "xml"], "text, json"),
+    ];
+    for (arguments, hint) in wrong {
+        let said = say(arguments);
+        assert_eq!((said.code, said.out.as_str()), (64, ""), "{arguments:?}: {said:?}");
+        assert!(said.err.contains(hint), "{arguments:?}: {said:?}");
+    }
+}
+
+#[test]
+fn without_a_daemon_every_command_ends_with_69_and_names_the_socket() {
+    let world = World::new("");
+    let path = world.valid_paths(1).remove(0);
+    let commands: [&[&str]; 10] = [
+        &["status"],
+        &["list"],
+        &["show", &path],
+        &["push", &path],
+        &["wait", "--all", "--reconnect", "0"],
+        &["retry", "--all"],
+        &["drop", "--all"],
+        &["pause"],
+        &["resume"],
+        &["drain"],
+    ];
+    let socket = world.path("control.sock");
+    for command in commands {
+        let said = world.ask(command);
+        let begin =
+            format!("eka-queue: no daemon answers at {}; is `eka-queue serve` running", socket.display());
+        assert_eq!((said.code, said.out.as_str()), (69, ""), "{command:?}: {said:?}");
+        assert!(said.err.starts_with(&begin), "{command:?}: {said:?}");
+        let said = world.ask(&[&["--json"], command].concat());
+        let object: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+        assert!(object["error"].as_str().unwrap().starts_with("no daemon answers at"), "{said:?}");
+        assert_eq!(said.code, 69);
+    }
+}

@@ -1,0 +1,12 @@
+//! Every subcommand of `eka-queue` as an operator meets it: what it prints, what it does, its exit code.
+
+mod claims;
+mod help;
+mod list;
+mod metrics;
+mod push;
+mod retention;
+mod service;
+mod sign;
+mod steer;
+mod wait;

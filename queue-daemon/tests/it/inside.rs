@@ -1,0 +1,217 @@
+//! The daemon in the test's own process: real sockets, tables and lanes, over a store in memory, destinations that
+//! do as they are told, and, where wanted, a clock that the test moves and a disk that it records.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use eka_queue::config::{CacheConfig, Config};
+use eka_queue::control::client;
+use eka_queue::control::protocol::{Reply, Request, Status};
+use eka_queue::delivery::{FaultClass, StateName};
+use eka_queue::push::{Fault, Leased, Push, Rules, Verdict, Work};
+use eka_queue::serve::{Running, Setup, start};
+use eka_queue::sockets::Inherited;
+use nix_store::StoreDirs;
+use nix_store::fake::FakeStore;
+use nix_types::StorePath;
+use service_kit::clock::{Clock, Time};
+use service_kit::shutdown::Stop;
+use tokio::runtime::Runtime;
+
+use crate::wire::{Client, enqueue_frame};
+
+/// The folder of the store in memory; nothing of it is ever on a disk.
+const STORE: &str = "/nix/store";
+
+/// A daemon and its world.
+pub(crate) struct Inside {
+    runtime: Runtime,
+    running: Option<Running>,
+    folder: tempfile::TempDir,
+    caches: String,
+    queue: String,
+    clock: Clock,
+    store: Arc<FakeStore>,
+    destinations: Arc<BTreeMap<String, Arc<Destination>>>,
+}
+
+impl Inside {
+    /// A world with destinations of these ids, in memory where the system has a place for that. Not started.
+    pub(crate) fn new(clock: Clock, queue: &str, ids: &[&str]) -> Inside {
+        let folder = test_kit::powercut::fast_dir();
+        std::fs::create_dir_all(folder.path().join("nix/gcroots")).unwrap();
+        let block =
+            |id: &&str| format!("[[caches]]\nid = \"{id}\"\ncache_type = \"command\"\ncommand = [\"-\"]\n");
+        let destination = |id: &&str| ((*id).to_owned(), Arc::new(Destination::new(clock.clone())));
+        let destinations = Arc::new(ids.iter().map(destination).collect());
+        Inside {
+            runtime: tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .unwrap(),
+            running: None,
+            folder,
+            caches: ids.iter().map(block).collect(),
+            queue: queue.to_owned(),
+            clock,
+            store: Arc::new(FakeStore::new(STORE)),
+            destinations,
+        }
+    }
+
+    /// Starts the daemon, over this VFS of SQLite if one is named.
+    pub(crate) fn start(&mut self, vfs: Option<&str>) {
+        let destinations = Arc::clone(&self.destinations);
+        let engine = move |cache: &CacheConfig| Arc::clone(&destinations[cache.id.as_str()]) as Arc<dyn Push>;
+        let setup = Setup {
+            config: self.config(),
+            clock: self.clock.clone(),
+            dirs: StoreDirs::new(STORE, self.folder.path().join("nix")).unwrap(),
+            store: Some(self.store.clone()),
+            engines: Some(Box::new(engine)),
+            vfs: vfs.map(str::to_owned),
+            inherited: Inherited::default(),
+        };
+        self.running = Some(self.runtime.block_on(start(setup)).unwrap());
+    }
+
+    /// Ends the daemon in order.
+    pub(crate) fn stop(&mut self) {
+        let running = self.running.take().unwrap();
+        running.stop().request();
+        self.runtime.block_on(running.finish()).unwrap();
+    }
+
+    /// Waits for something asynchronous.
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    fn config(&self) -> Config {
+        let folder = self.folder.path().display();
+        let text = format!(
+            "[queue]\nstate_dir = \"{folder}/state\"\nsocket = \"{folder}/enqueue.sock\"\n\
+             control_socket = \"{folder}/control.sock\"\nspool_dir = \"{folder}/spool\"\n{}\n{}",
+            self.queue, self.caches
+        );
+        Config::parse(Path::new("ekaci.toml"), &text).unwrap()
+    }
+
+    /// Where the database lies.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// So many new valid paths; the last word of each is its number.
+    pub(crate) fn valid_paths(&self, numbers: std::ops::Range<usize>) -> Vec<String> {
+        let paths = numbers.map(|i| format!("{STORE}/{i:032}-path-{i}"));
+        let paths =
+            paths.inspect(|path| self.store.add_simple(&StorePath::parse_str(path).unwrap(), &[]).unwrap());
+        paths.collect()
+    }
+
+    /// A connection to the enqueue socket.
+    pub(crate) fn connect(&self) -> Client {
+        Client::connect(&self.folder.path().join("enqueue.sock")).unwrap()
+    }
+
+    /// Hands paths to the daemon as the hook does; they are acknowledged when this returns.
+    #[track_caller]
+    pub(crate) fn enqueue(&self, key: u128, paths: &[&str]) {
+        let status = self.connect().ask(&enqueue_frame(key, paths)).unwrap();
+        assert_eq!(status, hook_wire::Status::Queued);
+    }
+
+    /// What `eka-queue status` asks for.
+    pub(crate) fn status(&self) -> Status {
+        let mut status = None;
+        let socket = self.folder.path().join("control.sock");
+        let keep = |reply| {
+            if let Reply::Status(answer) = reply {
+                status = Some(*answer);
+            }
+            Ok(())
+        };
+        client::ask(&socket, &Request::Status, keep).unwrap();
+        status.unwrap()
+    }
+
+    /// How many deliveries of a destination are in a state.
+    pub(crate) fn count(&self, id: &str, state: StateName) -> u64 {
+        self.status().destinations[id].by_state.of(state)
+    }
+
+    pub(crate) fn destination(&self, id: &str) -> &Destination {
+        &self.destinations[id]
+    }
+}
+
+/// A destination that does as it is told, and remembers what was tried.
+pub(crate) struct Destination {
+    clock: Clock,
+    state: Mutex<Remembered>,
+}
+
+#[derive(Default)]
+struct Remembered {
+    fails: Option<FaultClass>,
+    tries: Vec<Try>,
+    has: BTreeSet<String>,
+}
+
+/// One attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Try {
+    pub(crate) at: Time,
+    pub(crate) paths: usize,
+}
+
+impl Destination {
+    fn new(clock: Clock) -> Destination {
+        Destination { clock, state: Mutex::default() }
+    }
+
+    /// From now on every attempt fails in this way; with `None`, none does.
+    pub(crate) fn set_failing(&self, class: Option<FaultClass>) {
+        self.state.lock().unwrap().fails = class;
+    }
+
+    /// Every attempt so far.
+    pub(crate) fn tries(&self) -> Vec<Try> {
+        self.state.lock().unwrap().tries.clone()
+    }
+
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.state.lock().unwrap().has.contains(path)
+    }
+}
+
+impl Push for Destination {
+    fn kind(&self) -> &'static str {
+        "test"
+    }
+
+    fn rules(&self) -> Rules {
+        Rules { paths_max: 24, one_drv: false, sends_closure: false }
+    }
+
+    fn send<'a>(&'a self, batch: &'a [Leased], _: &'a Stop) -> Work<'a, Result<(), Fault>> {
+        let mut state = self.state.lock().unwrap();
+        state.tries.push(Try { at: self.clock.now(), paths: batch.len() });
+        let result = match state.fails {
+            None => {
+                state.has.extend(batch.iter().map(|leased| leased.path.as_str().to_owned()));
+                Ok(())
+            }
+            Some(class) => Err(Fault::Failed { class, why: "told to fail".into(), output: String::new() }),
+        };
+        Box::pin(std::future::ready(result))
+    }
+
+    fn verify<'a>(&'a self, batch: &'a [Leased], _: &'a Stop) -> Work<'a, Result<Vec<Verdict>, Fault>> {
+        let receipt = |_: &Leased| Verdict::Present(serde_json::json!({ "kind": "test" }));
+        Box::pin(std::future::ready(Ok(batch.iter().map(receipt).collect())))
+    }
+}
