@@ -17,7 +17,7 @@ use service_kit::config::{
 use sqlite_kit::Durability;
 
 use crate::model::DestinationId;
-pub use cache::{Accept, CacheConfig, CacheKind};
+pub use cache::{Accept, CacheConfig, CacheKind, REGEX_BYTES_MAX, REGEXES_MAX};
 pub use check::check;
 
 /// The id of the built-in destination that signs the local store (`sign_store = true`).
@@ -104,8 +104,9 @@ impl Config {
         let sections = doc.array("caches");
         let none_written = sections.is_empty();
         let mut caches: Vec<CacheConfig> = Vec::new();
+        let mut regexes_left = REGEXES_MAX;
         for section in sections {
-            if let Some(cache) = cache::read(section, &queue, &caches) {
+            if let Some(cache) = cache::read(section, &queue, &caches, &mut regexes_left) {
                 caches.push(cache);
             }
         }

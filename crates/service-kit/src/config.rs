@@ -28,15 +28,16 @@ use toml::de::DeTable;
 
 pub use find::{NoConfigFile, find_config_file};
 pub use layout::{QUEUE_NAMES, SECURITY_KEYS_OF_SERVER, SERVER_NAMES};
-pub use report::{Problem, Report};
+pub use report::{FINDINGS_MAX, Problem, Report};
 pub use section::{Located, Section, TextOrTable};
 pub use units::{UnitError, parse_duration, parse_rate, parse_size};
 
 use report::Sink;
 use tree::{Lines, Table, Value};
 
-/// The largest configuration file that is read.
-pub const FILE_BYTES_MAX: u64 = 1 << 20;
+/// The largest configuration file that is read. The worst that can be written into it takes some tens of milliseconds
+/// to refuse, most of them in the TOML parser.
+pub const FILE_BYTES_MAX: u64 = 128 << 10;
 
 /// A configuration file that is being read.
 #[derive(Debug)]
@@ -62,12 +63,18 @@ impl Document {
     /// Parses `text` as TOML 1.1; `file` is what the report calls it.
     ///
     /// # Errors
-    /// A report with every syntax error.
+    /// A report with the syntax errors, or that the text is larger than [`FILE_BYTES_MAX`].
     pub fn parse(file: &Path, text: &str) -> Result<Self, Report> {
-        let lines = Lines::of(text);
         let mut sink = Sink::new(file);
+        if text.len() as u64 > FILE_BYTES_MAX {
+            let (what, remedy) = too_large();
+            sink.refuse(Problem::of_file(what, remedy));
+            return Err(sink.into_report());
+        }
+        let lines = Lines::of(text);
         let (table, errors) = DeTable::parse_recoverable(text);
-        for error in errors {
+        sink.refuse_more(errors.len().saturating_sub(FINDINGS_MAX));
+        for error in errors.iter().take(FINDINGS_MAX) {
             let line = error.span().map(|span| lines.line(span.start));
             sink.refuse(Problem::of_syntax(line, error.message()));
         }
@@ -145,6 +152,10 @@ impl Document {
             if passed_over.contains(&name.as_str()) {
                 continue;
             }
+            if self.sink.borrow().is_full() {
+                self.sink.borrow_mut().refuse_more(1);
+                continue;
+            }
             assert!(
                 !known.contains(&name.as_str()),
                 "the program takes every section it knows, {name} as well"
@@ -172,6 +183,10 @@ impl Document {
     }
 }
 
+fn too_large() -> (String, String) {
+    (format!("is larger than {FILE_BYTES_MAX} bytes"), "name the right file".to_owned())
+}
+
 /// The text of the file, or what was wrong and its remedy.
 fn read(file: &Path) -> Result<String, (String, String)> {
     use std::io::Read;
@@ -183,7 +198,7 @@ fn read(file: &Path) -> Result<String, (String, String)> {
     let open = std::fs::File::open(file).map_err(failed)?;
     open.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err((format!("is larger than {FILE_BYTES_MAX} bytes"), "name the right file".to_owned()));
+        return Err(too_large());
     }
     String::from_utf8(bytes).map_err(|error| {
         (format!("is not UTF-8 at byte {}", error.utf8_error().valid_up_to()), "save it as UTF-8".to_owned())

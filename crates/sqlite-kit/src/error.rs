@@ -28,8 +28,8 @@ pub enum Error {
     },
     /// The file cannot be opened or created.
     #[error(
-        "open database {}; check that its folder exists, that this user may write there, and that no other \
-         program holds it", path.display()
+        "open database {}; check that its folder exists, that its disk is not full, that this user may write \
+         there, and that no other program holds it", path.display()
     )]
     Open {
         /// The database.

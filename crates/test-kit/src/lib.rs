@@ -3,6 +3,7 @@
 //!
 //! Depends on none of our crates, so that any of them can use it in its tests.
 
+pub mod cpu;
 pub mod mutate;
 pub mod powercut;
 pub mod proc;

@@ -1,6 +1,9 @@
-//! What the fuzz targets check, on their corpus, mutations of it, and inputs of 1 MiB (`test_kit::mutate`).
+//! What the fuzz targets check, on their corpus, mutations of it, and large inputs (`test_kit::mutate`).
 
-use test_kit::mutate::{Shape, play};
+use test_kit::mutate::{Shape, play, play_within};
+
+/// A larger `hook.conf` is refused unread.
+const CONF_MAX: usize = 64 << 10;
 
 #[expect(unreachable_pub, reason = "the fuzz targets reach them from outside")]
 #[path = "../../../fuzz/src/checks/eka_hook.rs"]
@@ -25,8 +28,12 @@ fn hydra_files() {
 
 #[test]
 fn settings() {
-    // Larger files are refused unread; that is looked at as well.
-    play("hook_conf", &[Shape { part: "tag = x # \n", ..Shape::default() }], checks::conf);
+    let shapes = [
+        Shape { part: "tag = x # \n", ..Shape::default() },
+        Shape { part: "x\n", ..Shape::default() },
+        Shape { head: "tag = \"", part: "\u{1}", tail: "\"\n" },
+    ];
+    play_within("hook_conf", CONF_MAX, &shapes, checks::conf);
 }
 
 #[test]

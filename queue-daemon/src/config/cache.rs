@@ -16,6 +16,11 @@ use crate::delivery::Policy;
 use crate::filter::{Filter, FixedOutputs};
 use crate::model::DestinationId;
 
+/// Most regular expressions of a file, all blocks together.
+pub const REGEXES_MAX: usize = 256;
+/// Most memory of one of them, in bytes; some 1,500 characters or classes, repetitions written out.
+pub const REGEX_BYTES_MAX: usize = 64 << 10;
+
 /// One destination.
 #[derive(Debug, Clone)]
 pub struct CacheConfig {
@@ -91,17 +96,26 @@ impl CacheConfig {
     }
 }
 
-/// Reads one block; `None` when it has no usable id or kind, which the report then says.
-pub(super) fn read(section: Section, queue: &QueueConfig, earlier: &[CacheConfig]) -> Option<CacheConfig> {
+/// Reads one block; `None` when it has no usable id or kind, which the report then says. `regexes_left` is how many
+/// regular expressions the file may still have.
+pub(super) fn read(
+    section: Section,
+    queue: &QueueConfig,
+    earlier: &[CacheConfig],
+    regexes_left: &mut usize,
+) -> Option<CacheConfig> {
     let id = read_id(&section, earlier);
     let kind = read_kind(&section, queue);
     refuse_unserved(&section);
     let cache = match (id, kind) {
-        (Some(id), Some(kind)) => Some(read_rest(&section, CacheConfig::with_defaults(id, kind))),
+        (Some(id), Some(kind)) => {
+            Some(read_rest(&section, CacheConfig::with_defaults(id, kind), regexes_left))
+        }
         // Its other keys are looked at all the same, so that one run reports everything.
         (_, kind) => {
             let id = DestinationId::parse("unnamed").ok()?;
-            read_rest(&section, CacheConfig::with_defaults(id, kind.unwrap_or(CacheKind::SignStore)));
+            let kind = kind.unwrap_or(CacheKind::SignStore);
+            read_rest(&section, CacheConfig::with_defaults(id, kind), regexes_left);
             None
         }
     };
@@ -254,7 +268,7 @@ fn refuse_unserved(section: &Section) {
     section.unsupported("upload_logs", "`nix copy` does not send logs");
 }
 
-fn read_rest(section: &Section, mut cache: CacheConfig) -> CacheConfig {
+fn read_rest(section: &Section, mut cache: CacheConfig, regexes_left: &mut usize) -> CacheConfig {
     if let Some(found) = section.u64("concurrency", 1..=256) {
         cache.concurrency = usize::try_from(found.value).unwrap_or(256);
     }
@@ -279,6 +293,7 @@ fn read_rest(section: &Section, mut cache: CacheConfig) -> CacheConfig {
     read_backoff(section, &mut cache.policy);
     read_breaker(section, &mut cache.breaker);
     read_filter(section, &mut cache.filter);
+    read_regexes(section, &mut cache.filter, regexes_left);
     cache
 }
 
@@ -337,19 +352,6 @@ fn read_filter(section: &Section, filter: &mut Filter) {
             }
         }
     }
-    if let Some(list) = section.strings("exclude_regex") {
-        for text in list.value {
-            match regex_lite::Regex::new(&text.value) {
-                Ok(regex) => filter.exclude_regex.push(regex),
-                Err(why) => section.refuse(
-                    "exclude_regex",
-                    Some(text.line),
-                    why.to_string(),
-                    "correct the expression",
-                ),
-            }
-        }
-    }
     filter.max_nar_bytes = section.size("max_nar_size").map(|found| found.value);
     let choices =
         [("both", FixedOutputs::Both), ("only", FixedOutputs::Only), ("never", FixedOutputs::Never)];
@@ -360,5 +362,24 @@ fn read_filter(section: &Section, filter: &mut Filter) {
         // A whole public key is accepted too; its name is what signatures carry.
         let name = |text: String| text.split(':').next().unwrap_or_default().to_owned();
         filter.skip_signed_by = list.value.into_iter().map(|text| name(text.value)).collect();
+    }
+}
+
+fn read_regexes(section: &Section, filter: &mut Filter, left: &mut usize) {
+    let Some(list) = section.strings("exclude_regex") else { return };
+    let Some(rest) = left.checked_sub(list.value.len()) else {
+        let what = format!("the file has more than {REGEXES_MAX} regular expressions");
+        section.refuse("exclude_regex", Some(list.line), what, "write some as one, or as a glob in exclude");
+        return;
+    };
+    *left = rest;
+    for text in list.value {
+        match regex_lite::RegexBuilder::new(&text.value).size_limit(REGEX_BYTES_MAX).build() {
+            Ok(regex) => filter.exclude_regex.push(regex),
+            Err(why) => {
+                let remedy = "correct the expression";
+                section.refuse("exclude_regex", Some(text.line), why.to_string(), remedy);
+            }
+        }
     }
 }

@@ -172,9 +172,12 @@ impl Worker {
             Ok(info) => info,
             Err(error) => return Err(store_trouble(&error)),
         };
-        if info.is_none() && prepared.request.via != Via::Spool {
-            prepared.refused.push(format!("{path} is not valid in the Nix database"));
-            return Ok(());
+        if info.is_none() {
+            if prepared.request.via != Via::Spool {
+                prepared.refused.push(format!("{path} is not valid in the Nix database"));
+                return Ok(());
+            }
+            tracing::warn!(store.path = %path, "{path} vanished from the store before it was taken in");
         }
         let claim = self.claim_on(&prepared.request, info.as_ref())?;
         let request = &prepared.request;

@@ -1,7 +1,7 @@
 //! The enqueue socket: frames in, acknowledgements out, nothing else.
 //!
 //! In flow connections; out flow requests to `admit` and one ack per frame, after the commit. The kernel says who
-//! is there. Every read has a deadline and a size; one slow or hostile client holds a connection, never the daemon.
+//! is there. Every read has a deadline and a size, every answer a deadline; one slow or hostile client holds a connection, never the daemon.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::queue::Queue;
 
 /// Connections served at once; further ones wait in the kernel's backlog.
 const CONNECTIONS_MAX: usize = 1_024;
-/// From the first byte of a frame to its last.
+/// From the first byte of a frame to its last, and for the answer.
 const FRAME_TIME: Duration = Duration::from_secs(1);
 /// Between two frames of one connection.
 const IDLE_TIME: Duration = Duration::from_secs(60);
@@ -67,8 +67,9 @@ async fn converse(queue: &Queue, admission: &Admission, mut stream: UnixStream, 
         if give_up {
             queue.metrics.refused_frame();
         }
-        if send(&mut stream, &answer).await.is_err() || give_up {
-            return; // the client is gone, or out of step with us
+        let sent = queue.clock.timeout(FRAME_TIME, send(&mut stream, &answer)).await;
+        if !matches!(sent, Ok(Ok(()))) || give_up {
+            return; // the client is gone, does not read, or is out of step with us
         }
         first = false;
     }

@@ -133,5 +133,30 @@ pub(super) fn fault(error: &CopyError, store: &dyn Store) -> Fault {
         // We could not even start it: no path is to blame.
         CopyError::Scratch { .. } | CopyError::Process { .. } => FaultClass::Unreachable,
     };
-    Fault::Failed { class, why, output: String::new() }
+    Fault::Failed { class, why, output: super::printable(error.output()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix_store::FakeStore;
+    use nix_store::copy::CopyFault;
+    use nix_store::process::Exit;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_keeps_its_last_lines() {
+        let copied = CopyError::Fault {
+            what: "nix copy",
+            exit: Exit::Exited(1),
+            fault: CopyFault { class: CopyClass::Refused, line: "error: no".into() },
+            output: "copying 1 paths\nerror: no\u{202e}\n".into(),
+        };
+        let want = Fault::Failed {
+            class: FaultClass::Failed,
+            why: "nix copy failed (exit code 1): error: no".into(),
+            output: "copying 1 paths\nerror: no\\u{202e}\n".into(),
+        };
+        assert_eq!(fault(&copied, &FakeStore::new("/nix/store")), want);
+    }
 }

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use service_kit::backoff::Rng;
 use service_kit::clock::Time;
 
-use super::machine::{self, Applied};
+use super::machine::{self, Applied, Trace};
 use super::{RowError, ms, unsigned};
 use crate::delivery::{Event, Policy, StateName};
 use crate::model::{Claim, DestinationId, Origin, Request};
@@ -98,8 +98,9 @@ pub(crate) fn want(
     let nar_bytes = i64::try_from(new.nar_bytes).unwrap_or(i64::MAX);
     let inserted = tx
         .prepare_cached(
-            "INSERT INTO delivery (path, destination, state, priority, uid, drv, tag, nar_bytes, queued_ms, changed_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9) ON CONFLICT DO NOTHING",
+            "INSERT INTO delivery
+               (path, destination, state, priority, uid, drv, tag, nar_bytes, queued_ms, changed_ms, last_error)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10) ON CONFLICT DO NOTHING",
         )?
         .execute(params![
             new.path.as_str(),
@@ -111,6 +112,7 @@ pub(crate) fn want(
             request.tag,
             nar_bytes,
             ms(now),
+            new.gone.then_some(machine::VANISHED),
         ])?;
     let (delivery, state) =
         if inserted == 1 { (tx.last_insert_rowid(), first) } else { join(tx, request, new, now, rng)? };
@@ -160,6 +162,9 @@ fn join(
                    last_output = NULL WHERE id = ?1",
             )?
             .execute(params![delivery, ms(now), request.uid])?;
+        } else {
+            let trace = Trace { error: Some(machine::VANISHED), ..Trace::default() };
+            machine::keep_trace(tx, delivery, &trace, now)?;
         }
     }
     tx.prepare_cached(

@@ -219,9 +219,7 @@ pub(crate) fn settle(
     let output = settlement.output.as_deref();
     let trace = match &settlement.event {
         Event::Failed { class, why, .. } => Some(Trace { error: Some(why), class: Some(*class), output }),
-        Event::Vanished => {
-            Some(Trace { error: Some("the path is no longer valid in the store"), class: None, output })
-        }
+        Event::Vanished => Some(Trace { error: Some(machine::VANISHED), class: None, output }),
         Event::Verified(..) => Some(Trace { error: None, class: None, output }),
         Event::Leased(_)
         | Event::Started(_)

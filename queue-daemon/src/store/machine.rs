@@ -11,6 +11,9 @@ use service_kit::clock::Time;
 use super::{RowError, ms, unsigned};
 use crate::delivery::{Event, FaultClass, LeaseToken, Machine, Policy, State, StateName, StepError, step};
 
+/// What is said of a delivery that is gone.
+pub(crate) const VANISHED: &str = "the path is no longer valid in the store";
+
 /// What came of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Applied {

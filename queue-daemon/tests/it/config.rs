@@ -264,7 +264,7 @@ fn files_that_cannot_be_read_as_text() {
     assert!(said.out.contains("ekaci.toml: is not UTF-8 at byte 10; save it as UTF-8"), "{said:?}");
     let said = check(vec![b'#'; (1 << 20) + 1], &[]);
     assert_eq!(said.code, 1);
-    assert!(said.out.contains("is larger than 1048576 bytes"), "{said:?}");
+    assert!(said.out.contains("is larger than 131072 bytes"), "{said:?}");
     let folder = tempfile::tempdir().unwrap();
     let said = run(tool(queue_program()).arg("check-config").arg("--config-file").arg(folder.path()), b"");
     assert_eq!(said.code, 1);

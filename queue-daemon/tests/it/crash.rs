@@ -2,6 +2,7 @@
 //! acknowledged is delivered, nothing runs twice at once, and the database stays whole.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -10,6 +11,7 @@ use std::time::Duration;
 use eka_queue::config::Config;
 use eka_queue::serve::{Setup, start};
 use eka_queue::sockets::Inherited;
+use hook_wire::Source;
 use nix_store::StoreDirs;
 use service_kit::clock::Clock;
 use test_kit::proc::{Guard, this_test_binary};
@@ -18,7 +20,7 @@ use test_kit::vfs::{Fault, Shim};
 use test_kit::wait;
 
 use crate::chaos::{Diary, assert_sound, factor, open_queue_db, registered_paths};
-use crate::wire::{Client, enqueue_frame};
+use crate::frames::{self, Frame};
 use crate::world::{SOON, World, lines};
 
 /// Hook calls in flight at once.
@@ -154,9 +156,9 @@ fn killed_between_receiving_and_committing() {
 fn killed_between_committing_and_answering() {
     let (mut world, mut diary) = paused_world();
     let path = registered_paths(&world, "p", 1).remove(0);
-    let frame = enqueue_frame(7, &[&path]);
-    let mut client = Client::connect(&world.path("enqueue.sock")).unwrap();
-    client.send(&frame).unwrap();
+    let frame = Frame::enqueue(Source::Hook).path(&path).bytes();
+    let mut client = frames::connect(&world);
+    client.write_all(&frame).unwrap();
     world.until("main", "queued", 1);
     world.kill();
     drop(client);

@@ -2,16 +2,19 @@
 //! do as they are told, and, where wanted, a clock that the test moves and a disk that it records.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use eka_queue::config::{CacheConfig, Config};
 use eka_queue::control::client;
-use eka_queue::control::protocol::{Reply, Request, Status};
+use eka_queue::control::protocol::{self, Reply, Request};
 use eka_queue::delivery::{FaultClass, StateName};
 use eka_queue::push::{Fault, Leased, Push, Rules, Verdict, Work};
 use eka_queue::serve::{Running, Setup, start};
 use eka_queue::sockets::Inherited;
+use hook_wire::{FieldTag, Kind, Source, Status};
 use nix_store::StoreDirs;
 use nix_store::fake::FakeStore;
 use nix_types::StorePath;
@@ -19,7 +22,7 @@ use service_kit::clock::{Clock, Time};
 use service_kit::shutdown::Stop;
 use tokio::runtime::Runtime;
 
-use crate::wire::{Client, enqueue_frame};
+use crate::frames::{Frame, hear};
 
 /// The folder of the store in memory; nothing of it is ever on a disk.
 const STORE: &str = "/nix/store";
@@ -113,19 +116,24 @@ impl Inside {
     }
 
     /// A connection to the enqueue socket.
-    pub(crate) fn connect(&self) -> Client {
-        Client::connect(&self.folder.path().join("enqueue.sock")).unwrap()
+    pub(crate) fn connect(&self) -> UnixStream {
+        UnixStream::connect(self.folder.path().join("enqueue.sock")).unwrap()
     }
 
-    /// Hands paths to the daemon as the hook does; they are acknowledged when this returns.
+    /// Hands paths to the daemon as the hook does, under this idempotency key; they are acknowledged when this
+    /// returns.
     #[track_caller]
     pub(crate) fn enqueue(&self, key: u128, paths: &[&str]) {
-        let status = self.connect().ask(&enqueue_frame(key, paths)).unwrap();
-        assert_eq!(status, hook_wire::Status::Queued);
+        let frame = Frame::empty(Kind::Enqueue)
+            .with(FieldTag::Key, key.to_be_bytes())
+            .with(FieldTag::Source, [Source::Hook.number()])
+            .with(FieldTag::MadeMs, 0_u64.to_le_bytes());
+        let frame = paths.iter().fold(frame, |frame, path| frame.path(path));
+        assert_eq!(ask(&mut self.connect(), &frame), Status::Queued);
     }
 
     /// What `eka-queue status` asks for.
-    pub(crate) fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> protocol::Status {
         let mut status = None;
         let socket = self.folder.path().join("control.sock");
         let keep = |reply| {
@@ -146,6 +154,13 @@ impl Inside {
     pub(crate) fn destination(&self, id: &str) -> &Destination {
         &self.destinations[id]
     }
+}
+
+/// Sends a message and hears what became of it.
+#[track_caller]
+pub(crate) fn ask(client: &mut UnixStream, frame: &Frame) -> Status {
+    client.write_all(&frame.bytes()).unwrap();
+    hear(client).unwrap().status
 }
 
 /// A destination that does as it is told, and remembers what was tried.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use eka_queue::delivery::StateName;
-use hook_wire::Status;
+use hook_wire::{Source, Status};
 use service_kit::clock::Clock;
 use sqlite_kit::rusqlite::{self, Connection};
 use test_kit::powercut::{Image, Plan, Variant, Verdict, fast_dir, images, verify};
@@ -14,16 +14,16 @@ use test_kit::vfs::{Log, Recorder};
 use test_kit::wait;
 
 use crate::chaos::factor;
-use crate::inside::Inside;
-use crate::wire::enqueue_frame;
+use crate::frames::Frame;
+use crate::inside::{Inside, ask};
 use crate::world::SOON;
 
 /// Clients that enqueue at the same time.
 const CLIENTS: usize = 4;
 /// Images that `make test` tries.
-const IMAGES: usize = 2_000;
+const IMAGES: usize = 1_200;
 /// One image in so many is also given to a daemon.
-const RESTART_EVERY: usize = 100;
+const RESTART_EVERY: usize = 60;
 
 /// R2.
 #[test]
@@ -80,8 +80,8 @@ fn record(vfs: &'static str, queue: &str, paths: usize) -> (Inside, Log) {
                         names.iter().enumerate().nth(next.fetch_add(1, Ordering::Relaxed))
                     {
                         let number = first + i;
-                        let status = client.ask(&enqueue_frame(number as u128, &[path])).unwrap();
-                        assert_eq!(status, Status::Queued);
+                        let frame = Frame::enqueue(Source::Hook).path(path);
+                        assert_eq!(ask(&mut client, &frame), Status::Queued);
                         recorder.ack(number as u64);
                     }
                 });

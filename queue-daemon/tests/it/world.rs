@@ -41,7 +41,15 @@ impl World {
 
     /// The same with further keys of `[queue]`.
     pub(crate) fn with_queue(queue: &str, caches: &str) -> World {
-        let root = tempfile::Builder::new().prefix("eka-").tempdir().unwrap();
+        World::in_folder(tempfile::Builder::new().prefix("eka-").tempdir().unwrap(), queue, caches)
+    }
+
+    /// A machine whose disk is memory, for tests of many files.
+    pub(crate) fn in_memory(caches: &str) -> World {
+        World::in_folder(test_kit::powercut::fast_dir(), "", caches)
+    }
+
+    fn in_folder(root: tempfile::TempDir, queue: &str, caches: &str) -> World {
         let world = World { daemon: None, root };
         world.configure(queue, caches);
         let made = world.tool("nix-store").arg("--init").output().unwrap();

@@ -253,7 +253,8 @@ mod tests {
         assert_eq!(words.output(), format!("{shown}\n{shown}\n"));
     }
 
-    /// Recorded from Nix 2.8.0 and 2.34.8 while an upload stood still; the same came while the old one's moved.
+    /// Nix repeats the last result some twenty times a second while an upload stands still; 2.8 and 2.26 also while it
+    /// moves, with zeros.
     #[test]
     fn the_same_again_is_no_progress() {
         let result = |id: u64, sent: u64| {

@@ -120,13 +120,17 @@ mod tests {
 
     use super::*;
 
-    /// Recorded from Linux 6.1, with the head of the list.
+    /// Recorded from Linux 6.18: a listener, and both ends of a connection that nobody reads from.
     #[test]
     fn lines_of_the_list() {
-        let text = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
-             0: 0100007F:C02C 0100007F:46A3 01 002A1B54:0000000A 01:00000018 00000000     0        0 1684201 2 ffff8c6f1 20 4 30 10 -1\n";
+        let text = "\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:8C0F 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 2232767 1 00000000ec38dbbd 100 0 0 10 0
+   3: 0100007F:9A16 0100007F:8C0F 01 003B2C1B:00000000 01:00000000 00000000     0        0 2232768 2 000000002834fa8a 20 0 0 11 -1
+   9: 0100007F:8C0F 0100007F:9A16 01 00000000:0001BA00 00:00000000 00000000     0        0 2232769 2 000000004485bdbb 20 4 0 10 -1
+";
         let found: Vec<_> = text.lines().filter_map(connection).collect();
-        assert_eq!(found, [(1_684_201, (0x2a_1b54, 10))]);
+        assert_eq!(found, [(2_232_767, (0, 0)), (2_232_768, (0x3b_2c1b, 0)), (2_232_769, (0, 0x1_ba00))]);
     }
 
     #[test]

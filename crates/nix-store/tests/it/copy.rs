@@ -163,10 +163,10 @@ async fn limits_cancel_and_a_missing_nix() {
     drop(listener);
 }
 
-/// A store path of so many bytes.
-fn large(nix: &Nix, bytes: usize) -> StorePath {
+/// A store path with this content.
+fn added(nix: &Nix, content: &[u8]) -> StorePath {
     let file = nix.path("large");
-    fs::write(&file, vec![b'x'; bytes]).unwrap();
+    fs::write(&file, content).unwrap();
     StorePath::parse_str(&nix.run("nix-store", &["--add", file.to_str().unwrap()])[0]).unwrap()
 }
 
@@ -177,7 +177,7 @@ const LIMIT: Duration = Duration::from_secs(2);
 #[tokio::test]
 async fn an_upload_that_moves_outlives_the_limit() {
     let nix = Nix::new();
-    let path = large(&nix, LARGE);
+    let path = added(&nix, &vec![b'x'; LARGE]);
     let slow = Destination::new(path.store_dir(), Pace::SlowFor(3 * LIMIT));
     let mut commands = commands(&nix);
     commands.silent = Some(LIMIT);
@@ -201,7 +201,7 @@ async fn an_upload_that_moves_outlives_the_limit() {
 #[tokio::test]
 async fn an_upload_that_stands_still_is_ended_at_the_limit() {
     let nix = Nix::new();
-    let path = large(&nix, LARGE);
+    let path = added(&nix, &vec![b'x'; LARGE]);
     let stuck = Destination::new(path.store_dir(), Pace::Never);
     let mut commands = commands(&nix);
     commands.silent = Some(LIMIT);
@@ -217,13 +217,18 @@ async fn an_upload_that_stands_still_is_ended_at_the_limit() {
 #[tokio::test]
 async fn compressing_is_progress() {
     let nix = Nix::new();
-    let path = large(&nix, 8 * LARGE);
+    // What does not compress takes longest: some seconds.
+    let noise = (0..LARGE / 8).scan(1_u32, |state, _| {
+        *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        Some(state.to_be_bytes()[0])
+    });
+    let path = added(&nix, &noise.collect::<Vec<u8>>());
     let mut commands = commands(&nix);
-    commands.silent = Some(Duration::from_millis(500));
+    commands.silent = Some(LIMIT / 2);
     let url = StoreUrl::parse(&format!("file://{}?compression=xz", nix.path("cache").display())).unwrap();
     let begun = Instant::now();
     copy(&commands, &url, &[path]).await.unwrap();
-    assert!(begun.elapsed() > Duration::from_millis(500), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() > LIMIT / 2, "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

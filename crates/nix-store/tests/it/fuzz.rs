@@ -1,4 +1,4 @@
-//! What the fuzz targets check, on their corpus, mutations of it, and inputs of 1 MiB (`test_kit::mutate`).
+//! What the fuzz targets check, on their corpus, mutations of it, and large inputs (`test_kit::mutate`).
 
 use test_kit::mutate::{Shape, play};
 

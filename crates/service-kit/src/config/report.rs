@@ -1,10 +1,14 @@
-//! What is wrong with a configuration file. In: problems as they are found. Out: all of them, in the file's
-//! order, one a line. Never holds a value of the file: a value may be a secret.
+//! What is wrong with a configuration file. In: problems as they are found. Out: the first [`FINDINGS_MAX`] of them, in
+//! the file's order, one a line, and how many more there are. Never holds a value of the file: a value may be a secret.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::text::one_line;
+
+/// Most problems, and most warnings, that are kept one by one; behind them stands one more that counts the rest. What
+/// is wrong in so many places was meant otherwise as a whole.
+pub const FINDINGS_MAX: usize = 100;
 
 /// One finding, shown as `[queue] socket: what is wrong; remedy`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,15 +51,15 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything found in one file. Shown as one line a problem, `FILE:LINE: [queue] socket: what; remedy`,
+/// What was found in one file. Shown as one line a problem, `FILE:LINE: [queue] socket: what; remedy`,
 /// without the warnings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// The file's name as it was given.
     pub file: PathBuf,
-    /// What makes the file unusable, in the order of lines.
+    /// What makes the file unusable, in the order of lines; above [`FINDINGS_MAX`] the last one counts the rest.
     pub problems: Vec<Problem>,
-    /// What works but deserves attention, in the order of lines.
+    /// What works but deserves attention, likewise.
     pub warnings: Vec<Problem>,
 }
 
@@ -91,8 +95,8 @@ fn at(file: &Path, problem: &Problem) -> String {
 #[derive(Debug, Default)]
 pub(super) struct Sink {
     pub(super) file: PathBuf,
-    problems: Vec<Problem>,
-    warnings: Vec<Problem>,
+    problems: Findings,
+    warnings: Findings,
     /// Sections that were handed out and not yet finished.
     pub(super) open_sections: usize,
 }
@@ -103,20 +107,55 @@ impl Sink {
     }
 
     pub(super) fn refuse(&mut self, problem: Problem) {
-        self.problems.push(problem);
+        self.problems.put(problem);
     }
 
     pub(super) fn warn(&mut self, problem: Problem) {
-        self.warnings.push(problem);
+        self.warnings.put(problem);
+    }
+
+    /// Whether one more problem would only be counted. Whoever finds many asks before wording the next.
+    pub(super) fn is_full(&self) -> bool {
+        self.problems.kept.len() >= FINDINGS_MAX
+    }
+
+    /// Counts problems without keeping them.
+    pub(super) fn refuse_more(&mut self, more: usize) {
+        self.problems.more += more;
     }
 
     pub(super) fn is_refused(&self) -> bool {
-        !self.problems.is_empty()
+        !self.problems.kept.is_empty()
     }
 
-    pub(super) fn into_report(mut self) -> Report {
-        self.problems.sort_by_key(|p| p.line);
-        self.warnings.sort_by_key(|p| p.line);
-        Report { file: self.file, problems: self.problems, warnings: self.warnings }
+    pub(super) fn into_report(self) -> Report {
+        Report {
+            file: self.file,
+            problems: self.problems.into_list("problems"),
+            warnings: self.warnings.into_list("warnings"),
+        }
+    }
+}
+
+/// The first [`FINDINGS_MAX`], and the number of the others.
+#[derive(Debug, Default)]
+struct Findings {
+    kept: Vec<Problem>,
+    more: usize,
+}
+
+impl Findings {
+    fn put(&mut self, problem: Problem) {
+        if self.kept.len() < FINDINGS_MAX { self.kept.push(problem) } else { self.more += 1 }
+    }
+
+    fn into_list(self, what: &str) -> Vec<Problem> {
+        let mut list = self.kept;
+        list.sort_by_key(|p| p.line);
+        if self.more > 0 {
+            let more = format!("{} more {what} are not listed", self.more);
+            list.push(Problem::of_file(more, "correct these first".to_owned()));
+        }
+        list
     }
 }

@@ -298,7 +298,12 @@ impl Section {
 
     /// Ends the section: every key that nobody asked for is refused, with the nearest known one.
     pub fn finish(self) {
-        for (key, line) in self.table.borrow().keys() {
+        let table = self.table.borrow();
+        for (at, (key, line)) in table.keys().enumerate() {
+            if self.sink.borrow().is_full() {
+                self.sink.borrow_mut().refuse_more(table.keys().count() - at);
+                break;
+            }
             let known = self.known.borrow();
             let remedy = nearest::remedy(key, known.iter().map(String::as_str), "remove it");
             self.refuse(key, Some(line), "unknown key", remedy);
@@ -318,6 +323,10 @@ impl Section {
     }
 
     fn wrong<T>(&self, key: &str, line: u32, found: &Value, wanted: &str, remedy: &str) -> Option<T> {
+        if self.sink.borrow().is_full() {
+            self.sink.borrow_mut().refuse_more(1);
+            return None;
+        }
         self.refuse(key, Some(line), format!("must be {wanted}, found {}", found.kind()), remedy);
         None
     }

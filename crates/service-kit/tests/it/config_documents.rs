@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use service_kit::config::{
-    Document, FILE_BYTES_MAX, QUEUE_NAMES, SECURITY_KEYS_OF_SERVER, SERVER_NAMES, TextOrTable,
+    Document, FILE_BYTES_MAX, FINDINGS_MAX, QUEUE_NAMES, SECURITY_KEYS_OF_SERVER, SERVER_NAMES, TextOrTable,
 };
 
 fn parse(text: &str) -> Document {
@@ -180,17 +180,40 @@ fn files_that_are_no_configuration_are_refused() {
     std::fs::write(&file, b"a = \"\xff\"").unwrap();
     assert!(refused().ends_with("is not UTF-8 at byte 5; save it as UTF-8"), "{}", refused());
     std::fs::write(&file, vec![b'#'; usize::try_from(FILE_BYTES_MAX).unwrap() + 1]).unwrap();
-    assert!(refused().contains("is larger than 1048576 bytes"), "{}", refused());
+    assert!(refused().contains("is larger than 131072 bytes"), "{}", refused());
     std::fs::write(&file, "[queue]\n").unwrap();
     assert!(Document::load(&file).is_ok());
 }
 
 #[test]
+fn what_is_wrong_in_too_many_places_is_counted() {
+    for (text, first) in [
+        ((0..150).map(|n| format!("k{n:03} = 1\n")).collect::<String>(), "k000: unknown key"),
+        ("= 1\n".repeat(150), "not valid TOML"),
+        (format!("[queue]\nlist = [{}]\n", "1,".repeat(150)), "[queue] list: must be strings only"),
+        ((0..150).map(|n| format!("[queue.k{n:03}]\n")).collect::<String>(), "[queue] k000: unknown key"),
+    ] {
+        let report = Document::parse(Path::new("f"), &text).and_then(|doc| {
+            let queue = doc.section("queue");
+            assert!(queue.strings("list").is_none());
+            queue.finish();
+            doc.finish(&["queue"], &[])
+        });
+        let report = report.unwrap_err();
+        assert_eq!(report.problems.len(), FINDINGS_MAX + 1, "{text}");
+        let (shown, last) = (report.to_string(), report.problems.last().unwrap());
+        assert!(shown.lines().next().unwrap().contains(first), "{shown}");
+        let more = last.what.strip_suffix(" more problems are not listed").unwrap();
+        assert!(more.parse::<usize>().unwrap() >= 50, "{more}");
+    }
+}
+
+#[test]
 fn deep_nesting_is_refused_and_harms_nobody() {
-    let brackets = format!("a = {}{}", "[".repeat(200_000), "]".repeat(200_000));
-    let braces = format!("a = {}", "{a=".repeat(200_000));
-    let dots = format!("{}a = 1", "a.".repeat(200_000));
-    let header = format!("[{}a]", "a.".repeat(200_000));
+    let brackets = format!("a = {}{}", "[".repeat(30_000), "]".repeat(30_000));
+    let braces = format!("a = {}", "{a=".repeat(30_000));
+    let dots = format!("{}a = 1", "a.".repeat(30_000));
+    let header = format!("[{}a]", "a.".repeat(30_000));
     for text in [brackets, braces, dots, header] {
         assert!(Document::parse(Path::new("f"), &text).is_err(), "{}", &text[..20]);
     }

@@ -63,7 +63,7 @@ fn a_list_is_chosen_by_any_property_and_by_several_together() {
 
 #[test]
 fn a_long_list_comes_whole() {
-    let mut world = World::new(&World::command_cache("main", "", ""));
+    let mut world = World::in_memory(&World::command_cache("main", "", ""));
     let paths = crate::chaos::registered_paths(&world, "long", 1_234);
     world.start();
     world.ask(&["pause"]);
