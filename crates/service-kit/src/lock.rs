@@ -4,9 +4,15 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// The file within the state folder that is locked; it stays when the lock is gone.
 const LOCK_FILE: &str = "lock";
+/// How long the lock of a holder that is gone may last: a child it was starting when it was killed has the open
+/// file until it ends or executes its program.
+const AFTERLIFE: Duration = Duration::from_secs(1);
+/// The pause between two looks at such a lock.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Holds the state folder until dropped.
 #[derive(Debug)]
@@ -42,7 +48,7 @@ fn by(pid: Option<u32>) -> String {
 }
 
 impl StateLock {
-    /// Locks `dir`, or says at once who holds it.
+    /// Locks `dir`, or says at once who holds it; when that process is gone already, within a second.
     ///
     /// # Errors
     /// [`LockError`].
@@ -51,12 +57,20 @@ impl StateLock {
         let path = dir.join(LOCK_FILE);
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let mut file = open.map_err(unusable)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(LockError::StateLocked { dir: dir.to_owned(), pid: holder(&mut file) });
+        let begun = Instant::now();
+        while let Err(refused) = file.try_lock() {
+            let pid = match refused {
+                TryLockError::WouldBlock => holder(&mut file),
+                TryLockError::Error(source) => return Err(unusable(source)),
+            };
+            if pid.is_none_or(is_there) || begun.elapsed() >= AFTERLIFE {
+                return Err(LockError::StateLocked { dir: dir.to_owned(), pid });
             }
-            Err(TryLockError::Error(source)) => return Err(unusable(source)),
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a program locks before it has a clock or a runtime"
+            )]
+            std::thread::sleep(LOOK_AGAIN);
         }
         note_holder(&mut file).map_err(unusable)?;
         Ok(Self { dir: dir.to_owned(), _file: file })
@@ -75,8 +89,13 @@ fn note_holder(file: &mut File) -> io::Result<()> {
     writeln!(file, "{}", std::process::id())
 }
 
+fn is_there(pid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
 /// The number in the file; `None` when the holder has not written it, or not yet.
 fn holder(file: &mut File) -> Option<u32> {
+    file.rewind().ok()?;
     let mut text = String::new();
     file.take(32).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
@@ -97,6 +116,27 @@ mod tests {
         assert!(refused.to_string().contains(&format!("in use by process {me};")), "{refused}");
         drop(first);
         StateLock::take(dir.path()).unwrap();
+    }
+
+    /// As after a kill in the moment between a child's fork and its exec.
+    #[test]
+    fn what_a_dead_holder_left_locked_is_waited_for_and_not_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(LOCK_FILE);
+        let nobody = u32::MAX;
+        std::fs::write(&path, format!("{nobody}\n")).unwrap();
+        let left = File::open(&path).unwrap();
+        left.lock().unwrap();
+        let refused = StateLock::take(dir.path()).unwrap_err();
+        assert!(
+            matches!(refused, LockError::StateLocked { pid: Some(pid), .. } if pid == nobody),
+            "{refused}"
+        );
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| StateLock::take(dir.path()));
+            drop(left);
+            waiting.join().unwrap().unwrap();
+        });
     }
 
     #[test]

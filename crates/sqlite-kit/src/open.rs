@@ -165,6 +165,9 @@ impl Setter<'_> {
         self.pragma("temp_store", "MEMORY", &2)?;
         // A mapped page would bypass both SQLite's error handling and the fault shims of the tests.
         self.pragma("mmap_size", 0, &0)?;
+        // Without it a cached statement is compiled anew whenever a parameter its plan looked at is bound again,
+        // which is at each use.
+        self.config("query planner stability", DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG)?;
         self.config("defensive", DbConfig::SQLITE_DBCONFIG_DEFENSIVE)
     }
 

@@ -1,7 +1,8 @@
 //! The enqueue socket: frames in, acknowledgements out, nothing else.
 //!
 //! In flow connections; out flow requests to `admit` and one ack per frame, after the commit. The kernel says who
-//! is there. Every read has a deadline and a size, every answer a deadline; one slow or hostile client holds a connection, never the daemon.
+//! is there. Every read has a deadline and a size, every answer a deadline; one slow or hostile client holds a
+//! connection, and not for long.
 
 use std::sync::Arc;
 use std::time::Duration;

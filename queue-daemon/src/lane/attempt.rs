@@ -1,8 +1,11 @@
 //! One attempt at a batch: send, verify, settle; split what fails, so that no path holds another.
 //!
 //! In flows a leased batch; out flow settlements for every delivery in it, whatever happens. A batch that fails is
-//! halved until the path at fault stands alone. When the destination itself falls into doubt, what has not been
-//! tried goes back to the queue untouched.
+//! halved until the path at fault stands alone; both halves are tried before either is halved again, so that the good
+//! paths are there before many bad ones cast doubt on the destination. When that happens, what has not been tried goes
+//! back to the queue untouched.
+
+use std::collections::VecDeque;
 
 use nix_types::StorePath;
 use service_kit::shutdown::Stop;
@@ -15,9 +18,9 @@ use crate::store::lease::Settlement;
 
 impl Lane {
     pub(super) async fn attempt(&self, batch: Vec<Leased>, probe: bool, stop: &Stop) {
-        let mut parts = vec![batch];
+        let mut parts = VecDeque::from([batch]);
         let (mut first, mut answered) = (true, false);
-        while let Some(part) = parts.pop() {
+        while let Some(part) = parts.pop_front() {
             let in_doubt = !first && self.breaker().is_open();
             if stop.is_requested() || in_doubt {
                 self.give_back(&part).await;
@@ -127,8 +130,7 @@ impl Lane {
                     destination = %self.config.id,
                     "splitting a batch of {} that failed at {}: {why}", part.len() + rest.len(), self.config.id
                 );
-                // The first half is taken next.
-                return vec![rest, part];
+                return vec![part, rest];
             }
         }
         Vec::new()

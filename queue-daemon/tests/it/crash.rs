@@ -63,7 +63,6 @@ fn nothing_acknowledged_is_lost_over_random_kills() {
         (workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect::<Vec<_>>(), kills)
     });
 
-    eprintln!("spool {} {}", fs::read_dir(world.path("spool")).unwrap().count(), world.log().lines().count());
     world.start();
     wait::until(Duration::from_secs(120), || world.status()["spool_files"] == 0);
     assert_eq!(world.ask(&["wait", "--all", "--timeout", "300s"]).code, 0, "{}", world.log());

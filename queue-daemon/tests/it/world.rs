@@ -52,6 +52,9 @@ impl World {
     fn in_folder(root: tempfile::TempDir, queue: &str, caches: &str) -> World {
         let world = World { daemon: None, root };
         world.configure(queue, caches);
+        let (socket, spool) = (world.path("enqueue.sock"), world.path("spool"));
+        let text = format!("socket = {}\nspool = {}\n", socket.display(), spool.display());
+        fs::write(world.hook_conf(), text).unwrap();
         let made = world.tool("nix-store").arg("--init").output().unwrap();
         assert!(made.status.success(), "nix-store --init: {made:?}");
         world
@@ -190,18 +193,10 @@ impl World {
         command
     }
 
-    /// A `hook.conf` with the world's socket and spool.
+    /// A `hook.conf` with the world's socket and spool. It is there before anything runs: a call that found half of
+    /// it would go to the machine's own spool.
     pub(crate) fn hook_conf(&self) -> PathBuf {
-        let file = self.path("hook.conf");
-        if !file.exists() {
-            let text = format!(
-                "socket = {}\nspool = {}\n",
-                self.path("enqueue.sock").display(),
-                self.path("spool").display()
-            );
-            fs::write(&file, text).unwrap();
-        }
-        file
+        self.path("hook.conf")
     }
 
     /// A program of this name or path, in the world's Nix store.
