@@ -2,8 +2,8 @@
 //! beside one flush per request and beside no flush at all, and the longest call under load go out.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use eka_queue::config::Config;
@@ -13,13 +13,13 @@ use nix_types::StorePath;
 use service_kit::clock::Clock;
 use test_kit::vfs::Shim;
 
+use crate::Run;
 use crate::error::{BenchError, Doing};
 use crate::floor::Disk;
 use crate::report::{Floor, Line, Unit, Verdict, shown};
 use crate::stats::{Samples, median};
 use crate::wire::{enqueue, enqueue_frame};
 use crate::world::{Site, World};
-use crate::Run;
 
 const GOAL: &str = "P3";
 /// Clients that call at once.
@@ -107,7 +107,8 @@ struct SlowDaemon {
 
 impl SlowDaemon {
     fn start(world: &World, site: &Site<'_>, shim: Shim) -> Result<Self, BenchError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(WORKER_THREADS).enable_all().build();
         let runtime = runtime.doing("start a runtime")?;
         let setup = Setup {
             config: Config::load(&site.config_file()).map_err(|why| BenchError::new(why.to_string()))?,

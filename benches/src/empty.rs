@@ -1,7 +1,10 @@
 //! The floor of every process. Nothing comes in; exit code 0 goes out, by one system call and without a C library.
 //! Whatever a program takes beyond the time of this one is its own.
 #![cfg_attr(raw_linux, no_std, no_main)]
-#![cfg_attr(raw_linux, expect(unsafe_code, reason = "without a C library the kernel starts us at a bare symbol"))]
+#![cfg_attr(
+    raw_linux,
+    expect(unsafe_code, reason = "without a C library the kernel starts us at a bare symbol")
+)]
 
 #[cfg(raw_linux)]
 mod raw {

@@ -7,13 +7,13 @@ use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::Run;
 use crate::error::{BenchError, Doing};
 use crate::floor::{self, Disk};
 use crate::report::{Floor, Line, Unit, Verdict, shown};
 use crate::stats::Samples;
 use crate::sys::{Ended, Program, peak_memory_bytes};
 use crate::world::{Site, World};
-use crate::Run;
 
 const GOAL: &str = "P1";
 /// Calls behind a median.
@@ -159,7 +159,10 @@ fn size(world: &World) -> Result<Line, BenchError> {
         what: "eka-hook, size of the program".into(),
         figure: size,
         unit: Unit::Kb,
-        floor: Some(Floor { what: "empty program", value: kb(&world.programs.empty).doing("look at bench-empty")? }),
+        floor: Some(Floor {
+            what: "empty program",
+            value: kb(&world.programs.empty).doing("look at bench-empty")?,
+        }),
         bound: format!("<= {}", shown(SIZE_KB_MAX, Unit::Kb)),
         verdict: Verdict::of(size <= SIZE_KB_MAX),
         note: String::new(),

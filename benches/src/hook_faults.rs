@@ -9,6 +9,7 @@ use std::path::Path;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use test_kit::tmpfs::Tmpfs;
 
+use crate::Run;
 use crate::error::{BenchError, Doing};
 use crate::floor::Disk;
 use crate::hook_call::variables;
@@ -16,7 +17,6 @@ use crate::report::{Line, Unit, Verdict, shown};
 use crate::stats::Samples;
 use crate::sys::Program;
 use crate::world::{Site, until};
-use crate::Run;
 
 const GOAL: &str = "P2";
 /// Calls per fault.
@@ -173,7 +173,8 @@ fn found_now(site: &Site<'_>, calls: usize) -> Result<usize, BenchError> {
     until("take the spool in", || {
         let counts = site.counts()?;
         found = usize::try_from(counts.all).unwrap_or(usize::MAX);
-        Ok(counts.spool_files == 0 && (found >= calls || fs::read_dir(&site.spool).doing("read the spool")?.count() == 0))
+        Ok(counts.spool_files == 0
+            && (found >= calls || fs::read_dir(&site.spool).doing("read the spool")?.count() == 0))
     })?;
     Ok(found.min(calls))
 }
@@ -187,7 +188,8 @@ fn full_backlog(socket: &Path) -> Result<(UnixListener, Vec<rustix::fd::OwnedFd>
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let mut waiting = Vec::new();
     loop {
-        let client = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).doing(what)?;
+        let client =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).doing(what)?;
         match rustix::net::connect(&client, &address) {
             Ok(()) => waiting.push(client),
             Err(rustix::io::Errno::AGAIN) => return Ok((listener, waiting)),
@@ -197,10 +199,7 @@ fn full_backlog(socket: &Path) -> Result<(UnixListener, Vec<rustix::fd::OwnedFd>
 }
 
 /// Runs `work` while a server takes every connection, reads, and says nothing.
-fn with_deaf_server<T>(
-    socket: &Path,
-    work: impl FnOnce() -> Result<T, BenchError>,
-) -> Result<T, BenchError> {
+fn with_deaf_server<T>(socket: &Path, work: impl FnOnce() -> Result<T, BenchError>) -> Result<T, BenchError> {
     let listener = UnixListener::bind(socket).doing("listen without ever answering")?;
     std::thread::scope(|scope| {
         scope.spawn(|| {

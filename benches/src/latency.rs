@@ -5,6 +5,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Instant;
 
+use crate::Run;
 use crate::error::{BenchError, Doing};
 use crate::floor::Disk;
 use crate::report::{Floor, Line, Unit, Verdict, shown};
@@ -12,7 +13,6 @@ use crate::stats::Samples;
 use crate::sys::Program;
 use crate::wire::{acknowledged, enqueue_frame, send};
 use crate::world::until;
-use crate::Run;
 
 const GOAL: &str = "P9";
 /// Requests behind a median.
@@ -35,7 +35,8 @@ pub(crate) fn run(run: &Run<'_>) -> Result<Vec<Line>, BenchError> {
     let (bench, callback) = (world.programs.bench.to_string_lossy(), callback.to_string_lossy());
     let site = world.site("latency", "", &[&bench, STAMP, &callback])?;
     let _daemon = site.start()?;
-    let alone = Program::new(&world.programs.bench, &[STAMP, &callback], &[]).doing("prepare the destination")?;
+    let alone =
+        Program::new(&world.programs.bench, &[STAMP, &callback], &[]).doing("prepare the destination")?;
     let mut disk = Disk::new(&world.path(""))?;
     let (mut ours, mut floor, mut flushes) = (Samples::default(), Samples::default(), Samples::default());
     let mut acks = Samples::default();
@@ -54,7 +55,10 @@ pub(crate) fn run(run: &Run<'_>) -> Result<Vec<Line>, BenchError> {
             let running = scope.spawn(|| alone.run());
             let heard = listener.accept().doing("hear from the program alone");
             floor.push(started.elapsed());
-            running.join().map_err(|_| BenchError::new("run the program alone"))?.doing("run the program alone")?;
+            running
+                .join()
+                .map_err(|_| BenchError::new("run the program alone"))?
+                .doing("run the program alone")?;
             heard.map(drop)
         })?;
     }

@@ -6,11 +6,11 @@ use std::fs;
 use serde::Serialize;
 
 use crate::error::BenchError;
+use crate::error::Doing;
 use crate::floor::{self, Disk};
 use crate::report::{Unit, shown};
 use crate::stats::Samples;
 use crate::world::World;
-use crate::error::Doing;
 
 /// Spawns behind the floor in the header.
 const SPAWNS: usize = 101;

@@ -103,7 +103,8 @@ fn measure(flags: &Flags) -> Result<Vec<Line>, BenchError> {
         print(&format!("{before}\n"));
     }
     let mut lines = Vec::new();
-    for (goal, measure) in PARTS.iter().filter(|(goal, _)| flags.only.is_empty() || flags.only.contains(goal)) {
+    for (goal, measure) in PARTS.iter().filter(|(goal, _)| flags.only.is_empty() || flags.only.contains(goal))
+    {
         eprintln!("eka-bench: measuring {goal}");
         match measure(&run) {
             Ok(measured) => lines.extend(measured),

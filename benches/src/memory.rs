@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
+use crate::Run;
 use crate::error::{BenchError, Doing};
 use crate::report::{Line, Unit, Verdict, shown};
 use crate::sys::{Memory, memory_of};
 use crate::wire::{enqueue, enqueue_frame, paths_per_frame};
 use crate::world::{Daemon, pause, until};
-use crate::Run;
 
 const GOAL: &str = "P4";
 const IDLE_MIB_MAX: f64 = 12.0;
@@ -54,7 +54,12 @@ pub(crate) fn run(run: &Run<'_>) -> Result<Vec<Line>, BenchError> {
     let rate = paths.len() as f64 / took.as_secs_f64();
     let now = |memory: Memory| format!("{} at the end", shown(mib(memory.now_bytes), Unit::MiB));
     Ok(vec![
-        line("eka-queue idle", idle.now_bytes, IDLE_MIB_MAX, format!("at most {} since its start", shown(mib(idle.peak_bytes), Unit::MiB))),
+        line(
+            "eka-queue idle",
+            idle.now_bytes,
+            IDLE_MIB_MAX,
+            format!("at most {} since its start", shown(mib(idle.peak_bytes), Unit::MiB)),
+        ),
         line(
             "eka-queue, 100,000 queued, peak",
             loaded.peak_bytes,

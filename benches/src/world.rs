@@ -115,7 +115,12 @@ impl World {
     }
 
     /// Makes a folder of this name with the configuration of a daemon in it.
-    pub(crate) fn site(&self, name: &str, queue_keys: &str, command: &[&str]) -> Result<Site<'_>, BenchError> {
+    pub(crate) fn site(
+        &self,
+        name: &str,
+        queue_keys: &str,
+        command: &[&str],
+    ) -> Result<Site<'_>, BenchError> {
         let folder = self.path(name);
         let spool = folder.join("spool");
         fs::create_dir_all(&folder).doing(format!("make {}", folder.display()))?;
@@ -192,7 +197,10 @@ impl<'w> Site<'w> {
         until("start eka-queue", || {
             if let Some(status) = daemon.process.child().try_wait().doing("look after eka-queue")? {
                 let said = fs::read_to_string(&log).unwrap_or_default();
-                return Err(BenchError::new(format!("start eka-queue: {status}, signal {:?}, {said}", status.signal())));
+                return Err(BenchError::new(format!(
+                    "start eka-queue: {status}, signal {:?}, {said}",
+                    status.signal()
+                )));
             }
             Ok(self.ask(&Request::Status).is_ok())
         })?;

@@ -1,9 +1,9 @@
 //! One attempt at a batch: send, verify, settle; split what fails, so that no path holds another.
 //!
 //! In flows a leased batch; out flow settlements for every delivery in it, whatever happens. A batch that fails is
-//! halved until the path at fault stands alone; both halves are tried before either is halved again, so that the good
-//! paths are there before many bad ones cast doubt on the destination. When that happens, what has not been tried goes
-//! back to the queue untouched.
+//! halved until the path at fault stands alone; both halves are tried before either is halved again. Once a part of it
+//! got through, paths that fail are at fault themselves, however many they are. When the destination itself falls into
+//! doubt, what has not been tried goes back to the queue untouched.
 
 use std::collections::VecDeque;
 
@@ -16,12 +16,22 @@ use crate::delivery::{Event, FaultClass};
 use crate::push::{Fault, Leased, Verdict};
 use crate::store::lease::Settlement;
 
+/// What an attempt knows of its destination.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    /// It is in doubt, and this attempt finds out.
+    probe: bool,
+    /// It took another part of the same batch.
+    works: bool,
+}
+
 impl Lane {
     pub(super) async fn attempt(&self, batch: Vec<Leased>, probe: bool, stop: &Stop) {
         let mut parts = VecDeque::from([batch]);
         let (mut first, mut answered) = (true, false);
+        let mut standing = Standing { probe, works: false };
         while let Some(part) = parts.pop_front() {
-            let in_doubt = !first && self.breaker().is_open();
+            let in_doubt = !first && !standing.works && self.breaker().is_open();
             if stop.is_requested() || in_doubt {
                 self.give_back(&part).await;
                 continue;
@@ -39,8 +49,11 @@ impl Lane {
             let closure = guard.leave();
             answered |= matches!(result, Ok(_) | Err(Fault::Failed { .. }));
             match result {
-                Ok(verdicts) => self.sent(&part, verdicts, &closure).await,
-                Err(fault) => parts.extend(self.failed(part, fault, probe).await),
+                Ok(verdicts) => standing.works |= self.sent(&part, verdicts, &closure).await,
+                Err(fault) => {
+                    standing.works &= !fault.is_unreachable();
+                    parts.extend(self.failed(part, fault, standing).await);
+                }
             }
         }
         // A probe without a result (its path vanished, or we stop) answers nothing. One with a result has been
@@ -81,14 +94,14 @@ impl Lane {
         self.push.verify(part, stop).await
     }
 
-    /// The part was sent; each path is done if the destination says it has it.
-    async fn sent(&self, part: &[Leased], verdicts: Vec<Verdict>, closure: &[StorePath]) {
+    /// The part was sent; each path is done if the destination says it has it. True when it has them all.
+    async fn sent(&self, part: &[Leased], verdicts: Vec<Verdict>, closure: &[StorePath]) -> bool {
         let all_there = verdicts.iter().all(|verdict| matches!(verdict, Verdict::Present(_)));
         let mut outcomes = Vec::with_capacity(part.len());
         for (leased, verdict) in part.iter().zip(verdicts) {
             outcomes.push(match verdict {
                 Verdict::Present(receipt) => self.delivered(leased, &receipt),
-                Verdict::Missing(why) => self.fault_of(leased, FaultClass::Failed, why, String::new()),
+                Verdict::Missing(why) => self.fault_of(leased, FaultClass::Failed, why, String::new(), false),
             });
         }
         if all_there && self.breaker().succeeded() {
@@ -99,13 +112,14 @@ impl Lane {
         if all_there {
             self.remember_present(closure).await;
         }
+        all_there
     }
 
     /// What to try next after a failed part: nothing, or its halves.
-    async fn failed(&self, mut part: Vec<Leased>, fault: Fault, probe: bool) -> Vec<Vec<Leased>> {
+    async fn failed(&self, mut part: Vec<Leased>, fault: Fault, standing: Standing) -> Vec<Vec<Leased>> {
         match fault {
             Fault::Cancelled => self.give_back(&part).await,
-            Fault::Gone(path) => return self.without_gone(part, &path).await,
+            Fault::Gone(path) => return self.without_gone(part, &path, standing).await,
             Fault::Failed { class: FaultClass::Unreachable, why, output } => {
                 let outcomes = part.iter().enumerate().map(|(i, leased)| {
                     // One attempt failed, not one per path.
@@ -117,10 +131,10 @@ impl Lane {
                 let outcomes = outcomes.collect();
                 self.settle(outcomes).await;
             }
-            Fault::Failed { class, why, output } if part.len() == 1 || probe => {
+            Fault::Failed { class, why, output } if part.len() == 1 || standing.probe => {
                 let outcomes = part
                     .iter()
-                    .map(|leased| self.fault_of(leased, class, why.clone(), output.clone()))
+                    .map(|leased| self.fault_of(leased, class, why.clone(), output.clone(), standing.works))
                     .collect();
                 self.settle(outcomes).await;
             }
@@ -137,14 +151,19 @@ impl Lane {
     }
 
     /// A path vanished: it is gone, and the others are tried again without it.
-    async fn without_gone(&self, part: Vec<Leased>, path: &StorePath) -> Vec<Vec<Leased>> {
+    async fn without_gone(
+        &self,
+        part: Vec<Leased>,
+        path: &StorePath,
+        standing: Standing,
+    ) -> Vec<Vec<Leased>> {
         let (gone, rest): (Vec<Leased>, Vec<Leased>) =
             part.into_iter().partition(|leased| leased.path == *path);
         if gone.is_empty() {
             // Not one of ours: a reference is missing, which no path of this part can be sent without.
             let why = format!("its closure needs {path}, which is no longer in the store");
             let fault = Fault::Failed { class: FaultClass::Failed, why, output: String::new() };
-            return Box::pin(self.failed(rest, fault, false)).await;
+            return Box::pin(self.failed(rest, fault, Standing { probe: false, ..standing })).await;
         }
         self.settle_as(&gone, &Event::Vanished).await;
         if rest.is_empty() { Vec::new() } else { vec![rest] }
@@ -155,10 +174,20 @@ impl Lane {
         Outcome::of(leased, Settlement { delivery: leased.delivery, event, output: None })
     }
 
-    /// A failure of one delivery, held against it unless the destination is in doubt.
-    fn fault_of(&self, leased: &Leased, class: FaultClass, why: String, output: String) -> Outcome {
-        let counted = !self.breaker().is_open();
-        self.note_failure(leased.delivery, class, &why);
+    /// A failure of one delivery, held against it unless the destination is in doubt; it casts doubt on a destination
+    /// unless that `works`.
+    fn fault_of(
+        &self,
+        leased: &Leased,
+        class: FaultClass,
+        why: String,
+        output: String,
+        works: bool,
+    ) -> Outcome {
+        let counted = works || !self.breaker().is_open();
+        if !works {
+            self.note_failure(leased.delivery, class, &why);
+        }
         self.outcome_of(leased, class, counted, why, output)
     }
 

@@ -49,6 +49,13 @@ pub enum Fault {
     Cancelled,
 }
 
+impl Fault {
+    /// True when the destination could not be reached at all.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Failed { class: FaultClass::Unreachable, .. })
+    }
+}
+
 /// What the destination says about one path of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {

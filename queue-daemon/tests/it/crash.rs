@@ -119,6 +119,8 @@ fn kill_and_restart(world: &World, diary: &mut Diary, steps: &Receiver<()>, rng:
         for _ in 0..rng.below(4 * CALLS_PER_KILL as u64) {
             over |= steps.recv().is_err();
         }
+        let ended = daemon.child().try_wait().unwrap();
+        assert!(ended.is_none(), "the daemon ended by itself, {ended:?}: {}", world.log());
         daemon.kill().unwrap();
         diary.daemon_died();
         kills += 1;

@@ -48,22 +48,22 @@ impl Frame {
         static LAST_KEY: AtomicU64 = AtomicU64::new(0);
         let key = u128::from(LAST_KEY.fetch_add(1, Ordering::Relaxed)) << 64;
         Frame::empty(Kind::Enqueue)
-            .with(FieldTag::Key, &key.to_be_bytes())
-            .with(FieldTag::Source, &[source.number()])
-            .with(FieldTag::MadeMs, &0_u64.to_le_bytes())
+            .with(FieldTag::Key, key.to_be_bytes())
+            .with(FieldTag::Source, [source.number()])
+            .with(FieldTag::MadeMs, 0_u64.to_le_bytes())
     }
 
     /// The CI builds something, for so many seconds; the letter names the claim.
     pub(crate) fn claim(name: u8, trust: Trust, ttl_seconds: u64) -> Frame {
         Frame::empty(Kind::Claim)
-            .with(FieldTag::Key, &[name; 16])
-            .with(FieldTag::Trust, &[trust.number()])
-            .with(FieldTag::TtlSeconds, &ttl_seconds.to_le_bytes())
+            .with(FieldTag::Key, [name; 16])
+            .with(FieldTag::Trust, [trust.number()])
+            .with(FieldTag::TtlSeconds, ttl_seconds.to_le_bytes())
     }
 
     /// The CI is done with a claim.
     pub(crate) fn unclaim(name: u8) -> Frame {
-        Frame::empty(Kind::Unclaim).with(FieldTag::Key, &[name; 16])
+        Frame::empty(Kind::Unclaim).with(FieldTag::Key, [name; 16])
     }
 
     /// One more field.

@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-mod fuzz;
 mod book;
+mod fuzz;
 mod golden;
 mod refusals;
 mod round_trips;

@@ -12,6 +12,10 @@ use test_kit::vfs::{Log, Op, Recorder};
 const ROWS: u64 = 40;
 
 /// SQLite as others would set it, checkpointing after every few commits.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the tool is judged by settings that sqlite_kit does not offer"
+)]
 pub(crate) fn open(path: &Path, vfs: &str, journal: &str, synchronous: &str) -> Connection {
     let flags = rusqlite::OpenFlags::default();
     let conn = Connection::open_with_flags_and_vfs(path, flags, vfs).unwrap();

@@ -45,7 +45,7 @@ fn wrong_usage_is_64_and_says_what_was_wrong() {
         (&["push", "--closure", "--all-valid"], "cannot be used with"),
         (&["push", "--ultimate", "/nix/store/x"], "cannot be used with"),
         (&["push", "--since", "2h", "/nix/store/x"], "cannot be used with"),
-        (&["wait"], "--all"),
+        (&["wait"], "<PATH>"),
         (&["wait", "--all", "--tag", "x"], "cannot be used with"),
         (&["retry"], "--all"),
         (&["drop"], "--all"),

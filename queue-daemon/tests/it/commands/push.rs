@@ -61,7 +61,7 @@ fn words_that_are_no_paths_are_refused_and_the_rest_is_queued() {
     let mut world = World::new(&World::command_cache("main", "", ""));
     let good = world.valid_paths(1).remove(0);
     world.start();
-    let absent = format!("{}-absent", good);
+    let absent = format!("{good}-absent");
     let said = world.ask(&[
         "push",
         "--",
@@ -85,7 +85,7 @@ fn a_closure_is_queued_path_by_path() {
     world.start();
     assert_eq!(world.ask(&["pause"]).code, 0);
     assert_eq!(world.ask(&["push", &app]).out, "queued 1, refused 0\n");
-    assert_eq!(listed(&world, &[]), [app.clone()]);
+    assert_eq!(listed(&world, &[]), sorted([&app]));
     assert_eq!(world.ask(&["push", "--closure", &app]).out, "queued 2, refused 0\n");
     assert_eq!(listed(&world, &[]), sorted([&lib, &app]));
     let said = world.ask(&["push", "--closure", &format!("{app}-absent")]);

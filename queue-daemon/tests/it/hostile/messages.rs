@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use hook_wire::{ACK_MAX, FRAME_MAX, FieldTag, Kind, Source, Status};
 use test_kit::{seed, wait};
 
-use super::assert_works;
+use super::{PROMPT, assert_works};
 use crate::chaos::factor;
 use crate::frames::{Answer, Frame, connect, exchange, hear};
 use crate::world::{SOON, World};
@@ -140,7 +140,7 @@ fn a_slow_client_is_cut_off_and_delays_nobody() {
             Ok(_) => break begun.elapsed(),
             Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
         }
-        assert!(world.hook(&path, "").took < Duration::from_millis(250));
+        assert!(world.hook(&path, "").took < PROMPT);
     };
     assert!(answered >= Duration::from_secs(1) && answered < Duration::from_secs(5), "{answered:?}");
     assert!(sent.len() > 0, "it was cut off before the end");
@@ -160,7 +160,7 @@ fn a_crowd_of_silent_connections_passes() {
         .collect();
     let said = world.hook(&path, "");
     assert_eq!((said.code, said.err.as_str()), (0, ""));
-    assert!(said.took < Duration::from_millis(250), "{said:?}");
+    assert!(said.took < PROMPT, "{said:?}");
     world.until("main", "done", 1);
     drop(crowd);
     assert_works(&world);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use test_kit::wait;
 
-use super::assert_works;
+use super::{PROMPT, assert_works};
 use crate::chaos::{factor, registered_paths};
 use crate::world::{SOON, World, run};
 
@@ -144,7 +144,7 @@ fn a_list_too_long_for_a_message() {
     wait::until(LONG, || world.list(&["--limit", "1"]).len() == 1);
     let call = world.hook(&small, "");
     assert_eq!((call.code, call.err.as_str()), (0, ""));
-    assert!(call.took < Duration::from_millis(250), "{call:?}");
+    assert!(call.took < PROMPT, "{call:?}");
     world.kill();
     world.start();
     let in_spool = || fs::read_dir(world.path("spool")).unwrap().count();
