@@ -12,7 +12,7 @@ use tokio::io::AsyncWrite;
 
 use super::protocol::{End, FailureKind, PushWhat, Reply};
 use super::server::{Control, Trouble, say};
-use crate::intake::parse::{Parsed, shown};
+use crate::intake::parse::{Parsed, Refusals, shown};
 use crate::model::{Answer, DestinationId, Origin, Request, Via};
 
 /// Paths of one request.
@@ -56,7 +56,7 @@ pub(crate) async fn push(
             priority,
             made: Some(control.queue.clock.now()),
         };
-        match control.admission.admit(Parsed { request, refused: Vec::new() }).await {
+        match control.admission.admit(Parsed { request, refused: Refusals::default() }).await {
             Answer::Queued { accepted } => end.count += u64::from(accepted),
             Answer::Partly { accepted, refused, why } => {
                 end.count += u64::from(accepted);

@@ -17,7 +17,7 @@ use sqlite_kit::{CallError, Lane as DbLane};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-use super::parse::Parsed;
+use super::parse::{Parsed, Refusals};
 use crate::delivery::StateName;
 use crate::lane::facts;
 use crate::model::{Answer, Claim, DestinationId, Request, Via};
@@ -31,8 +31,6 @@ use crate::store::intake::{self, Known, NewDelivery};
 pub(crate) const WAITING_MAX: usize = 4_096;
 /// Deliveries that one transaction takes in.
 const CHUNK: usize = 500;
-/// Sentences about refused paths that an answer carries.
-const REASONS_MAX: usize = 5;
 
 /// Tells lanes that there may be something to do.
 pub(crate) type WakeLanes = Arc<dyn Fn(&[DestinationId]) + Send + Sync>;
@@ -95,7 +93,7 @@ struct Prepared {
     deliveries: Vec<NewDelivery>,
     destinations: Vec<DestinationId>,
     held: Vec<StorePath>,
-    refused: Vec<String>,
+    refused: Refusals,
 }
 
 impl Worker {
@@ -158,7 +156,7 @@ impl Worker {
         if path.store_dir() != self.store.store_dir() {
             prepared
                 .refused
-                .push(format!("{path} is not in this machine's store {}", self.store.store_dir()));
+                .add(|| format!("{path} is not in this machine's store {}", self.store.store_dir()));
             return Ok(());
         }
         // Held first and looked at then: a path that is valid now stays valid.
@@ -174,7 +172,7 @@ impl Worker {
         };
         if info.is_none() {
             if prepared.request.via != Via::Spool {
-                prepared.refused.push(format!("{path} is not valid in the Nix database"));
+                prepared.refused.add(|| format!("{path} is not valid in the Nix database"));
                 return Ok(());
             }
             tracing::warn!(store.path = %path, "{path} vanished from the store before it was taken in");
@@ -284,15 +282,15 @@ async fn commit(
     }
 }
 
-fn answer(written: Result<Written, CallError<RowError>>, refused: &[String]) -> Answer {
+fn answer(written: Result<Written, CallError<RowError>>, refused: &Refusals) -> Answer {
     match written {
         Ok(Written::Quota(why)) => Answer::Busy { why },
-        Ok(Written::Taken { accepted, .. }) if refused.is_empty() => Answer::Queued { accepted },
-        Ok(Written::Taken { accepted: 0, .. }) => Answer::Refused { why: summary(refused) },
+        Ok(Written::Taken { accepted, .. }) if refused.count() == 0 => Answer::Queued { accepted },
+        Ok(Written::Taken { accepted: 0, .. }) => Answer::Refused { why: refused.to_string() },
         Ok(Written::Taken { accepted, .. }) => Answer::Partly {
             accepted,
-            refused: u32::try_from(refused.len()).unwrap_or(u32::MAX),
-            why: summary(refused),
+            refused: u32::try_from(refused.count()).unwrap_or(u32::MAX),
+            why: refused.to_string(),
         },
         Err(error) => Answer::Busy { why: format!("the queue cannot be written: {}", chain(&error)) },
     }
@@ -406,14 +404,6 @@ async fn let_go(queue: &Arc<Queue>, held: Vec<StorePath>, ends: Ends) {
         }
     };
     tokio::task::spawn_blocking(work).await.expect("letting paths go does not panic: it logs its errors");
-}
-
-fn summary(refused: &[String]) -> String {
-    let shown = refused.iter().take(REASONS_MAX).map(String::as_str).collect::<Vec<_>>().join("; ");
-    match refused.len().saturating_sub(REASONS_MAX) {
-        0 => shown,
-        more => format!("{shown}; and {more} more"),
-    }
 }
 
 /// Claims and their ends go straight to the table: they touch no path.

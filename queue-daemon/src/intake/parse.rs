@@ -3,6 +3,7 @@
 //! In flows the payload of a frame and who sent it; out flows a `Request`, with the texts that are no store paths
 //! set aside: one bad path costs the others nothing.
 
+use std::fmt;
 use std::time::Duration;
 
 use hook_wire::{Claim as ClaimFrame, Enqueue, Unclaim as UnclaimFrame};
@@ -16,13 +17,45 @@ use crate::store::intake::NewClaim;
 pub(crate) const CLAIM_TTL_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Characters of a bad text that are shown.
 const SHOWN_MAX: usize = 120;
+/// Sentences about refused paths that are kept; the others are counted. A spool file may name a million.
+const REASONS_MAX: usize = 5;
 
 /// A request, and the paths of it that are none.
 #[derive(Debug, Clone)]
 pub(crate) struct Parsed {
     pub(crate) request: Request,
-    /// One sentence per path that was set aside.
-    pub(crate) refused: Vec<String>,
+    pub(crate) refused: Refusals,
+}
+
+/// The paths of a request that were set aside, shown as the first reasons and the number of the others.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Refusals {
+    reasons: Vec<String>,
+    count: usize,
+}
+
+impl Refusals {
+    /// One path more; `reason` is one sentence.
+    pub(crate) fn add(&mut self, reason: impl FnOnce() -> String) {
+        if self.count < REASONS_MAX {
+            self.reasons.push(reason());
+        }
+        self.count += 1;
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+}
+
+impl fmt::Display for Refusals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reasons.join("; "))?;
+        match self.count - self.reasons.len() {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
+    }
 }
 
 /// Reads an enqueue.
@@ -31,24 +64,24 @@ pub(crate) struct Parsed {
 /// One sentence, when nothing of it can be used.
 pub(crate) fn enqueue(payload: &[u8], uid: u32, via: Via) -> Result<Parsed, String> {
     let frame = Enqueue::parse(payload).map_err(|error| format!("the request cannot be read: {error}"))?;
-    let mut refused = Vec::new();
+    let mut refused = Refusals::default();
     let mut paths = Vec::with_capacity(frame.path_count());
     for bytes in frame.paths() {
         match StorePath::parse(bytes) {
             Ok(path) => paths.push(path),
-            Err(error) => refused.push(format!("{}: {error}", shown(bytes))),
+            Err(error) => refused.add(|| format!("{}: {error}", shown(bytes))),
         }
     }
     let drv = match frame.drv.map(|bytes| (bytes, DrvPath::parse(bytes))) {
         None => None,
         Some((_, Ok(drv))) => Some(drv),
         Some((bytes, Err(error))) => {
-            refused.push(format!("{}: {error}", shown(bytes)));
+            refused.add(|| format!("{}: {error}", shown(bytes)));
             None
         }
     };
     if paths.is_empty() && drv.is_none() {
-        return Err(format!("no usable path: {}", refused.join("; ")));
+        return Err(format!("no usable path: {refused}"));
     }
     let destinations = frame.destinations().map(DestinationId::parse).collect::<Result<_, _>>();
     let request = Request {
@@ -109,4 +142,35 @@ fn origin(repository: Option<&str>, branch: Option<&str>, commit: Option<&str>) 
 /// Outside bytes as they may be shown.
 pub(crate) fn shown(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).chars().take(SHOWN_MAX).flat_map(char::escape_debug).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use hook_wire::{FieldTag, Source, field_header};
+
+    use super::*;
+
+    fn payload(paths: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut field = |tag, value: &[u8]| {
+            bytes.extend(field_header(tag, u32::try_from(value.len()).unwrap()));
+            bytes.extend(value);
+        };
+        field(FieldTag::Key, &[7; 16]);
+        field(FieldTag::Source, &[Source::Hook.number()]);
+        field(FieldTag::MadeMs, &[0; 8]);
+        paths.for_each(|path| field(FieldTag::Path, &path));
+        bytes
+    }
+
+    #[test]
+    fn any_number_of_bad_paths_is_told_in_few_words() {
+        let bad = || (0..50_000).map(|n| format!("\u{1}{n}").into_bytes());
+        let why = enqueue(&payload(bad()), 0, Via::Spool).unwrap_err();
+        assert!(why.ends_with("; and 49995 more") && why.len() < 1000, "{} bytes", why.len());
+        let good = b"/nix/store/00000000000000000000000000000000-a".to_vec();
+        let parsed = enqueue(&payload(bad().chain([good])), 0, Via::Spool).unwrap();
+        assert_eq!((parsed.request.paths.len(), parsed.refused.count()), (1, 50_000));
+        assert_eq!(parsed.refused.reasons.len(), REASONS_MAX);
+    }
 }

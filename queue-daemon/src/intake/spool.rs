@@ -6,15 +6,16 @@
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hook_wire::{Kind, SPOOL_FILE_MAX, split_frame};
 use inotify::{Inotify, WatchMask};
+use nix::fcntl::OFlag;
 use service_kit::shutdown::Stop;
 use tokio::sync::{Mutex, Notify};
 
@@ -184,16 +185,27 @@ impl Spool {
     }
 
     fn set_aside(&self, file: &Path, name: &OsStr, why: &str) {
-        let target = self.refused.join(name);
-        tracing::error!("spool file {} refused, kept as {}: {why}", file.display(), target.display());
         self.queue.metrics.refused_spool_file();
-        let moved = fs::create_dir_all(&self.refused).and_then(|()| {
-            // The two folders may be on different disks.
-            fs::rename(file, &target).or_else(|_| fs::copy(file, &target).and_then(|_| fs::remove_file(file)))
-        });
-        if let Err(error) = moved {
-            tracing::error!("spool file {} cannot be moved aside: {error}", file.display());
+        let shown = file.display();
+        match self.move_aside(file, name) {
+            Ok(target) => tracing::error!("spool file {shown} refused, kept as {}: {why}", target.display()),
+            Err(error) => {
+                tracing::error!("spool file {shown} refused ({why}), but it cannot be moved aside: {error}");
+            }
         }
+    }
+
+    /// Into the folder for refused files; if that is on another disk or in no good state, out of sight where it lies.
+    /// Never by copying: it may be a link to a file of somebody else's, or a pipe.
+    fn move_aside(&self, file: &Path, name: &OsStr) -> io::Result<PathBuf> {
+        let aside = self.refused.join(name);
+        if fs::create_dir_all(&self.refused).and_then(|()| fs::rename(file, &aside)).is_ok() {
+            return Ok(aside);
+        }
+        let mut hidden = OsString::from(".refused-");
+        hidden.push(name);
+        let hidden = self.folder.join(hidden);
+        fs::rename(file, &hidden).map(|()| hidden)
     }
 }
 
@@ -210,17 +222,23 @@ fn finished_names(folder: &Path) -> io::Result<Vec<OsString>> {
     Ok(names)
 }
 
-/// The owner and the bytes of a spool file. Links and folders are refused: only the client's own file counts.
+/// The owner and the bytes of a spool file. Links, pipes and folders are refused: only the client's own file counts.
+/// Whoever may write here may also replace a file while we look at it, so what was opened is looked at again.
 fn read(file: &Path) -> io::Result<(u32, Vec<u8>)> {
-    let meta = fs::symlink_metadata(file)?;
-    let refuse = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidData, why.to_owned()));
-    if !meta.is_file() {
-        return refuse("is no ordinary file");
-    }
+    let refuse = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
+    let ordinary = |meta: &Metadata| if meta.is_file() { Ok(()) } else { Err(refuse("is no ordinary file")) };
+    ordinary(&fs::symlink_metadata(file)?)?;
+    // Opening a link fails, and opening a pipe does not wait for its writer.
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+    let open = fs::OpenOptions::new().read(true).custom_flags(flags).open(file)?;
+    let meta = open.metadata()?;
+    ordinary(&meta)?;
     if meta.len() > SPOOL_FILE_MAX as u64 {
-        return refuse("is larger than a request can be");
+        return Err(refuse("is larger than a request can be"));
     }
-    Ok((meta.uid(), fs::read(file)?))
+    let mut bytes = Vec::new();
+    open.take(SPOOL_FILE_MAX as u64).read_to_end(&mut bytes)?; // it may be growing
+    Ok((meta.uid(), bytes))
 }
 
 /// A thread that turns the kernel's events into nudges. It ends with the process.

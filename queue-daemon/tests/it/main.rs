@@ -3,6 +3,7 @@
 //! Every module is one theme of what users rely on; `world` is the stage they play on.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
+mod alone;
 mod chaos;
 mod commands;
 mod config;

@@ -69,7 +69,8 @@ fn the_numbers_are_those_of_the_queue() {
     is("eka_queue_paused{destination=\"held\"}", 1.0);
     is("eka_queue_outcomes_total{destination=\"main\",state=\"done\"}", 2.0);
     is("eka_queue_lag_seconds_count{destination=\"main\"}", 2.0);
-    is("eka_queue_requests_total{answer=\"queued\"}", 3.0);
+    // A hook that had to wait too long asks once more through the spool, and is answered again.
+    assert!(value(body, "eka_queue_requests_total{answer=\"queued\"}") >= 3.0);
     is("eka_queue_spool_files", 0.0);
     assert!(value(body, "eka_queue_pushed_bytes_total{destination=\"main\"}") > 0.0);
     drop(world);

@@ -4,6 +4,9 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
 use hook_wire::{Kind, SPOOL_FILE_MAX, Source};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use test_kit::tmpfs::Tmpfs;
 use test_kit::wait;
 
 use crate::frames::Frame;
@@ -95,6 +98,60 @@ fn what_is_no_ordinary_file_is_moved_aside_unread() {
     assert!(elsewhere.exists(), "what the link leads to is not touched");
     assert_eq!(world.list(&[]).len(), 1);
     super::assert_works(&world);
+}
+
+/// Whoever may write here may also replace a file at the very moment it is looked at; a pipe that was opened would be
+/// read for ever.
+#[test]
+fn a_file_that_turns_into_a_pipe_or_a_link_holds_nobody() {
+    let (mut world, paths) = stage();
+    world.start();
+    let spool = world.path("spool");
+    let (file, other) = (spool.join(".file"), spool.join(".other"));
+    for round in 0..2_000 {
+        let name = spool.join(format!("{}.req", round % 7));
+        fs::write(&file, b"noise").unwrap();
+        match round % 2 {
+            0 => mkfifo(&other, Mode::S_IRUSR).unwrap(),
+            _ => symlink("/etc/passwd", &other).unwrap(),
+        }
+        fs::rename(&file, &name).unwrap();
+        fs::rename(&other, &name).unwrap();
+    }
+    let good = Frame::enqueue(Source::Hook).path(&paths[0]).bytes();
+    fs::write(&file, good).unwrap();
+    fs::rename(&file, spool.join("9-good.req")).unwrap();
+    world.until("main", "done", 1);
+    wait::until(SOON, || world.status()["spool_files"] == 0);
+}
+
+/// The folder for refused files may lie on another disk. What is refused is not copied there: it may be a link to a
+/// file that only the daemon can read, or a pipe.
+#[test]
+fn what_cannot_be_moved_to_another_disk_is_hidden_where_it_lies() {
+    let disk = match Tmpfs::mount(32 << 20) {
+        Ok(disk) => disk,
+        Err(why) => return eprintln!("skipped: {why}"),
+    };
+    let (mut world, paths) = stage();
+    symlink(disk.path(), world.path("state")).unwrap();
+    let spool = world.path("spool");
+    fs::write(spool.join("1-noise.req"), b"noise").unwrap();
+    symlink("/etc/shadow", spool.join("2-link.req")).unwrap();
+    mkfifo(&spool.join("3-pipe.req"), Mode::S_IRUSR).unwrap();
+    fs::create_dir_all(spool.join("4-folder.req/with/more")).unwrap();
+    fs::write(spool.join("5-good.req"), Frame::enqueue(Source::Hook).path(&paths[0]).bytes()).unwrap();
+    world.start();
+    world.until("main", "done", 1);
+    wait::until(SOON, || world.status()["spool_files"] == 0);
+    let hidden = ["1-noise", "2-link", "3-pipe", "4-folder"].map(|name| format!(".refused-{name}.req"));
+    assert_eq!(names(&world, "spool"), hidden);
+    assert_eq!(names(&world, "state/refused"), [""; 0]);
+    assert!(
+        world.log().contains(&format!("kept as {}", spool.join(&hidden[2]).display())),
+        "{}",
+        world.log()
+    );
 }
 
 /// Names come from outside: they appear in the log escaped, and are no paths.
