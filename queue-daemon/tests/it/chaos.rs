@@ -35,6 +35,15 @@ pub(crate) fn registered_paths(world: &World, name: &str, count: usize) -> Vec<S
     paths
 }
 
+/// Bash that does nothing for so many seconds, in a process that has no child to leave behind when it is killed.
+pub(crate) fn pause(world: &World, seconds: &str) -> String {
+    let never = world.path("never");
+    if !never.exists() {
+        assert!(world.tool("mkfifo").arg(&never).status().unwrap().success());
+    }
+    format!("read -t {seconds} _ <> {}", never.display())
+}
+
 /// What a destination did, from the diary its program writes.
 pub(crate) struct Diary {
     file: PathBuf,

@@ -19,7 +19,7 @@ use test_kit::seed::{self, Rng};
 use test_kit::vfs::{Fault, Shim};
 use test_kit::wait;
 
-use crate::chaos::{Diary, assert_sound, factor, open_queue_db, registered_paths};
+use crate::chaos::{Diary, assert_sound, factor, open_queue_db, pause, registered_paths};
 use crate::frames::{self, Frame};
 use crate::world::{SOON, World, lines};
 
@@ -37,17 +37,14 @@ fn nothing_acknowledged_is_lost_over_random_kills() {
     let mut seeded = seed::start();
     let mut world = World::new("");
     // Some runs take a moment, so that kills meet them.
-    let pause = "[ $((RANDOM % 4)) = 0 ] && read -t 0.02 _ <> $W/never";
-    let pause = pause.replace("$W", world.path("").to_str().unwrap());
-    let (mut diary, cache) = Diary::of(&world, "main", &pause, "");
-    assert!(world.tool("mkfifo").arg(world.path("never")).status().unwrap().success());
+    let body = format!("[ $((RANDOM % 4)) = 0 ] && {}", pause(&world, "0.02"));
+    let (mut diary, cache) = Diary::of(&world, "main", &body, "");
     world.configure("", &cache);
     let calls = 1_000 * factor();
-    let mut paths = registered_paths(&world, "c", 3 * calls).into_iter();
-    let requests: Vec<Vec<String>> = (0..calls)
-        .map(|_| paths.by_ref().take(1 + seeded.rng.index(5)).collect())
-        .take_while(|r: &Vec<_>| !r.is_empty())
-        .collect();
+    let sizes: Vec<usize> = (0..calls).map(|_| 1 + seeded.rng.index(5)).collect();
+    let mut paths = registered_paths(&world, "c", sizes.iter().sum()).into_iter();
+    let requests: Vec<Vec<String>> =
+        sizes.into_iter().map(|size| paths.by_ref().take(size).collect()).collect();
 
     let (steps, heard) = channel();
     let (owed, kills) = std::thread::scope(|scope| {
@@ -120,7 +117,7 @@ fn kill_and_restart(world: &World, diary: &mut Diary, steps: &Receiver<()>, rng:
             over |= steps.recv().is_err();
         }
         let ended = daemon.child().try_wait().unwrap();
-        assert!(ended.is_none(), "the daemon ended by itself, {ended:?}: {}", world.log());
+        assert!(ended.is_none(), "the daemon ended by itself, {ended:?}: {:?}", world.log().lines().last());
         daemon.kill().unwrap();
         diary.daemon_died();
         kills += 1;
@@ -176,11 +173,9 @@ fn killed_between_committing_and_answering() {
 #[test]
 fn killed_during_a_push() {
     let mut world = World::new("");
-    let wait_for_go = "while ! [ -e $W/go ]; do read -t 0.01 _ <> $W/never; done";
-    let body = wait_for_go.replace("$W", world.path("").to_str().unwrap());
+    let body = format!("while ! [ -e {} ]; do {}; done", world.path("go").display(), pause(&world, "0.01"));
     let (mut diary, cache) = Diary::of(&world, "main", &body, "");
     world.configure("", &cache);
-    assert!(world.tool("mkfifo").arg(world.path("never")).status().unwrap().success());
     let path = registered_paths(&world, "p", 1).remove(0);
     world.start();
     assert_eq!(world.hook(&path, "").err, "");

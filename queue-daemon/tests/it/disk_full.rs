@@ -13,7 +13,7 @@ use test_kit::tmpfs::Tmpfs;
 use test_kit::vfs::{Fault, Shim};
 use test_kit::wait;
 
-use crate::chaos::{Diary, assert_sound, factor, registered_paths};
+use crate::chaos::{Diary, assert_sound, factor, pause, registered_paths};
 use crate::frames::Frame;
 use crate::inside::{Inside, ask};
 use crate::world::{SOON, World, run};
@@ -52,11 +52,9 @@ fn recovers(freed: Instant, condition: impl FnMut() -> bool) {
 #[test]
 fn a_full_state_folder_sends_requests_to_the_spool_and_keeps_results() {
     let Some((mut world, disk)) = world_on_small_disk(&["state"]) else { return };
-    let body = "while [ -e $W/hold ]; do read -t 0.01 _ <> $W/never; done";
-    let body = body.replace("$W", world.path("").to_str().unwrap());
+    let body = format!("while [ -e {} ]; do {}; done", world.path("hold").display(), pause(&world, "0.01"));
     let (mut diary, cache) = Diary::of(&world, "main", &body, "");
     world.configure("", &cache);
-    assert!(world.tool("mkfifo").arg(world.path("never")).status().unwrap().success());
     let paths = registered_paths(&world, "f", 1_000);
     world.start();
     assert_eq!(world.hook(&paths[0], "").err, "");
