@@ -90,7 +90,7 @@ impl Breaker {
             State::Closed { suspects, unreachable } => {
                 match class {
                     FaultClass::Unreachable => *unreachable += 1,
-                    FaultClass::Failed => {
+                    FaultClass::Stuck | FaultClass::Failed => {
                         suspects.insert(delivery);
                     }
                     // The destination answered, and meant this path.

@@ -157,6 +157,8 @@ impl State {
 pub enum FaultClass {
     /// The destination could not be reached at all: says nothing about the path, so it uses up no attempt.
     Unreachable,
+    /// It stood still for `timeout` and was ended; it may be the path's fault, the destination's, or pass.
+    Stuck,
     /// The attempt failed; it may be the path's fault or pass.
     Failed,
     /// The destination will never take this path.
@@ -169,6 +171,7 @@ impl FaultClass {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
+            Self::Stuck => "stuck",
             Self::Failed => "failed",
             Self::Refused => "refused",
         }
@@ -379,6 +382,7 @@ mod tests {
             Event::Sent(T),
             Event::Verified(T, "r".into()),
             failed(FaultClass::Failed, true),
+            failed(FaultClass::Stuck, true),
             failed(FaultClass::Refused, true),
             failed(FaultClass::Unreachable, true),
             Event::Vanished,

@@ -15,12 +15,18 @@ use service_kit::tasks::Tasks;
 use service_kit::telemetry::chain;
 use sqlite_kit::Lane as DbLane;
 
+use crate::intake::spool;
 use crate::queue::Queue;
 use crate::roots::release_all;
-use crate::store::{RowError, admin};
+use crate::store::{RowError, admin, intake};
 
 /// Between two looks at what is too old.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+/// How long a claim that has ended is kept at least, and for as long as the spool holds anything: a request made
+/// while it held may still come.
+const ENDED_CLAIM_KEPT: Duration = Duration::from_secs(60 * 60);
+/// Ended claims forgotten in one transaction.
+const CLAIMS_CHUNK: u32 = 500;
 /// Between two comparisons of all links with the table.
 const ROOTS_EVERY: Duration = Duration::from_secs(60 * 60);
 /// How old the writer's last answer may be before the daemon counts as stuck.
@@ -32,6 +38,8 @@ pub(crate) fn start(queue: &Arc<Queue>, tasks: &Tasks) {
     let (for_expiry, for_roots, for_watchdog) = (Arc::clone(queue), Arc::clone(queue), Arc::clone(queue));
     let (a, b, c) = (stop.clone(), stop.clone(), stop);
     tasks.spawn("retention", async move { expire(&for_expiry, &a).await });
+    let (for_claims, stop_claims) = (Arc::clone(queue), b.clone());
+    tasks.spawn("claims", async move { forget_claims(&for_claims, &stop_claims).await });
     tasks.spawn("gc roots", async move { mend_roots(&for_roots, &b).await });
     tasks.spawn("watchdog", async move { watchdog(&for_watchdog, &c).await });
 }
@@ -57,6 +65,24 @@ async fn expire(queue: &Queue, stop: &Stop) -> Result<(), Infallible> {
                 stop.or(queue.clock.sleep(EXPIRE_EVERY)).await;
             }
         }
+    }
+    Ok(())
+}
+
+async fn forget_claims(queue: &Queue, stop: &Stop) -> Result<(), Infallible> {
+    while !stop.is_requested() {
+        let before = queue.clock.now().minus(ENDED_CLAIM_KEPT);
+        let forgotten = if spool::is_empty(&queue.config.queue.spool_dir) {
+            queue.db.call(DbLane::Bulk, move |tx| intake::forget_claims(tx, before, CLAIMS_CHUNK)).await
+        } else {
+            Ok(0)
+        };
+        match forgotten {
+            Ok(forgotten) if forgotten == CLAIMS_CHUNK as usize => continue,
+            Ok(_) => {}
+            Err(error) => tracing::warn!("ended claims were not forgotten: {}", chain(&error)),
+        }
+        stop.or(queue.clock.sleep(EXPIRE_EVERY)).await;
     }
     Ok(())
 }

@@ -25,8 +25,8 @@ const IDLE_SLEEP: Duration = Duration::from_secs(3600);
 /// From this flush time on it pays to wait a moment for the callers just answered to come again.
 const GATHER_FROM: Duration = Duration::from_millis(1);
 /// The moment: this share of the last flush, and never more than [`GATHER_MAX`].
-const GATHER_SHARE: u32 = 8;
-const GATHER_MAX: Duration = Duration::from_millis(1);
+const GATHER_SHARE: u32 = 4;
+const GATHER_MAX: Duration = Duration::from_millis(2);
 
 pub(crate) struct Loop {
     conn: Option<Connection>,
@@ -36,7 +36,8 @@ pub(crate) struct Loop {
     log_pages: Arc<AtomicU64>,
     /// Pages that were in the log at the last checkpoint, while the log has not been begun anew since.
     checkpointed_pages: u64,
-    last_jobs: usize,
+    /// Jobs of the last group and those that were waiting when its flush ended.
+    expected: usize,
     last_flush: Duration,
     failures: u64,
     checkpoint_failed: bool,
@@ -62,7 +63,7 @@ impl Loop {
             shared,
             log_pages,
             checkpointed_pages: 0,
-            last_jobs: 0,
+            expected: 0,
             last_flush: Duration::ZERO,
             failures: 0,
             checkpoint_failed: false,
@@ -89,12 +90,13 @@ impl Loop {
         self.close();
     }
 
-    /// Callers answered together mostly come again together. Starting with the first one back would leave
-    /// the others to a second flush, so a slow disk is worth a short wait; a lone caller never waits.
+    /// Callers answered mostly come again at once. Starting with those who waited meanwhile would split all
+    /// callers into two halves that take turns at the disk, each group half as large as it could be. So a slow
+    /// disk is worth a short wait for the rest; a lone caller never waits.
     fn gather(&self) {
-        if self.last_jobs > 1 && self.last_flush >= GATHER_FROM {
+        if self.expected > 1 && self.last_flush >= GATHER_FROM {
             let patience = (self.last_flush / GATHER_SHARE).min(GATHER_MAX);
-            self.shared.queue.gather(self.last_jobs, patience);
+            self.shared.queue.gather(self.expected, patience);
         }
     }
 
@@ -109,7 +111,7 @@ impl Loop {
             }
             Err(_) => self.shared.counters.failed(),
         }
-        self.last_jobs = group.jobs.len();
+        self.expected = group.jobs.len() + self.shared.queue.backlog().iter().sum::<usize>();
         self.tell_health(outcome.as_ref().err(), group.jobs.len());
         let outcome = outcome.map(|_| ());
         for job in group.jobs {

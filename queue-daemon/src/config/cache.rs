@@ -36,7 +36,7 @@ pub struct CacheConfig {
     pub policy: Policy,
     /// When the destination is in doubt.
     pub breaker: BreakerConfig,
-    /// How long an attempt may go on without any output.
+    /// How long an attempt may go on without progress.
     pub timeout: Duration,
     /// How long it is taken for granted that the destination has what it was sent.
     pub presence_ttl: Duration,

@@ -12,6 +12,7 @@ use std::task::{Context, Waker};
 use hook_wire::Source;
 use nix_store::{PathInfo, Store};
 use nix_types::StorePath;
+use service_kit::clock::Time;
 use service_kit::telemetry::chain;
 use sqlite_kit::{CallError, Lane as DbLane};
 use tokio::runtime::Handle;
@@ -196,10 +197,10 @@ impl Worker {
         }
         let named = request.drv.as_ref().map(|drv| drv.as_str().to_owned());
         let remembered = info.and_then(|info| info.deriver.as_ref()).map(|drv| drv.as_str().to_owned());
-        let now = self.queue.clock.now();
+        let made = self.made(request);
         let mut held: Option<Claim> = None;
         for drv in named.into_iter().chain(remembered) {
-            match self.queue.reader.with(|conn| intake::claim_on(conn, &drv, now)) {
+            match self.queue.reader.with(|conn| intake::claim_on(conn, &drv, made)) {
                 Ok(Some(claim)) => {
                     held = Some(match held {
                         None => claim,
@@ -213,6 +214,16 @@ impl Worker {
             }
         }
         Ok(held)
+    }
+
+    /// Claims are looked at as they stood when the request was made: one that lay in the spool while the CI ended its
+    /// claim is still bound by it. A time in the future counts as now, and one far in the past only binds more.
+    fn made(&self, request: &Request) -> Time {
+        let now = self.queue.clock.now();
+        match request.via {
+            Via::Spool => request.made.map_or(now, |made| made.min(now)),
+            Via::Socket | Via::Control => now,
+        }
     }
 
     fn prepare_delivery(
@@ -418,7 +429,8 @@ pub(crate) async fn write_claim(queue: &Queue, claim: intake::NewClaim) -> Answe
 
 /// Ends a claim.
 pub(crate) async fn end_claim(queue: &Queue, key: [u8; 16], drvs: Vec<nix_types::DrvPath>) -> Answer {
-    let written = queue.db.call(DbLane::Urgent, move |tx| intake::remove_claim(tx, &key, &drvs)).await;
+    let now = queue.clock.now();
+    let written = queue.db.call(DbLane::Urgent, move |tx| intake::end_claim(tx, &key, &drvs, now)).await;
     after_write(written.map(|ended| u32::try_from(ended).unwrap_or(u32::MAX)))
 }
 

@@ -209,6 +209,11 @@ impl Spool {
     }
 }
 
+/// True when no finished file lies in a spool folder; false when that cannot be told.
+pub(crate) fn is_empty(folder: &Path) -> bool {
+    finished_names(folder).is_ok_and(|names| names.is_empty())
+}
+
 /// Finished files in the order they were written: names begin with the time, and those with a dot are unfinished.
 fn finished_names(folder: &Path) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();

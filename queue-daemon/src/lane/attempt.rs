@@ -106,7 +106,7 @@ impl Lane {
         }
         if all_there && self.breaker().succeeded() {
             tracing::info!(destination = %self.config.id, "destination {} is back", self.config.id);
-            self.wake_unreachable().await;
+            self.wake_after_outage().await;
         }
         self.settle(outcomes).await;
         if all_there {
@@ -120,16 +120,17 @@ impl Lane {
         match fault {
             Fault::Cancelled => self.give_back(&part).await,
             Fault::Gone(path) => return self.without_gone(part, &path, standing).await,
-            Fault::Failed { class: FaultClass::Unreachable, why, output } => {
-                let outcomes = part.iter().enumerate().map(|(i, leased)| {
-                    // One attempt failed, not one per path.
-                    if i == 0 {
-                        self.note_failure(leased.delivery, FaultClass::Unreachable, &why);
-                    }
-                    self.outcome_of(leased, FaultClass::Unreachable, false, why.clone(), output.clone())
-                });
-                let outcomes = outcomes.collect();
-                self.settle(outcomes).await;
+            // Halves would each wait as long again. Those held up by another's fault are tried alone next time.
+            Fault::Failed { class: class @ (FaultClass::Unreachable | FaultClass::Stuck), why, output } => {
+                let counted = part.len() == 1 && (standing.works || !self.breaker().is_open());
+                // One attempt failed, not one per path.
+                if let Some(first) = part.first()
+                    && !standing.works
+                {
+                    self.note_failure(first.delivery, class, &why);
+                }
+                let outcome = |leased| self.outcome_of(leased, class, counted, why.clone(), output.clone());
+                self.settle(part.iter().map(outcome).collect()).await;
             }
             Fault::Failed { class, why, output } if part.len() == 1 || standing.probe => {
                 let outcomes = part

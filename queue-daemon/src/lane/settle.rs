@@ -182,7 +182,7 @@ impl Lane {
     }
 
     /// The destination is back: what waited only for that is due now.
-    pub(super) async fn wake_unreachable(&self) {
+    pub(super) async fn wake_after_outage(&self) {
         loop {
             let (row, policy) = (self.row, self.config.policy);
             let (now, mut rng) = (self.queue.clock.now(), self.queue.rng());
@@ -190,7 +190,7 @@ impl Lane {
                 .queue
                 .db
                 .call(DbLane::Bulk, move |tx| {
-                    lease::end_unreachable_waits(tx, row, now, super::WAITS_MAX, &policy, &mut rng)
+                    lease::end_outage_waits(tx, row, now, super::WAITS_MAX, &policy, &mut rng)
                 })
                 .await;
             match woken {

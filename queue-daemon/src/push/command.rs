@@ -97,7 +97,7 @@ fn judge(program: &str, outcome: &Outcome) -> Result<(), Fault> {
         Exit::Exited(code) => (FaultClass::Failed, format!("exited {code}")),
         Exit::Signaled(signal) => (FaultClass::Failed, format!("was killed by signal {signal}")),
         Exit::TimedOut { after, .. } => {
-            (FaultClass::Failed, format!("printed nothing for {after:?} and was ended"))
+            (FaultClass::Stuck, format!("printed nothing for {after:?} and was ended"))
         }
     };
     let output = super::tails(outcome);

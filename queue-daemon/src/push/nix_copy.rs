@@ -129,7 +129,8 @@ pub(super) fn fault(error: &CopyError, store: &dyn Store) -> Fault {
             // Credentials or configuration: somebody will mend them, and until then no path is to blame.
             CopyClass::Refused | CopyClass::Failed => FaultClass::Failed,
         },
-        CopyError::TimedOut { .. } | CopyError::Answer { .. } => FaultClass::Failed,
+        CopyError::TimedOut { .. } => FaultClass::Stuck,
+        CopyError::Answer { .. } => FaultClass::Failed,
         // We could not even start it: no path is to blame.
         CopyError::Scratch { .. } | CopyError::Process { .. } => FaultClass::Unreachable,
     };

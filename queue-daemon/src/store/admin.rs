@@ -77,7 +77,7 @@ pub(crate) fn set_paused(
 }
 
 /// Forgets finished deliveries older than their retention, at most a chunk; returns their paths. Requests without
-/// deliveries go with them once they are as old; so do claims and presence that have run out.
+/// deliveries go with them once they are as old; so does presence that has run out.
 pub(crate) fn expire(
     tx: &Connection,
     now: Time,
@@ -103,7 +103,6 @@ pub(crate) fn expire(
            LIMIT ?2)",
         params![ms(done_before), CHUNK_ROWS],
     )?;
-    tx.execute("DELETE FROM claim WHERE until_ms <= ?1", [ms(now)])?;
     tx.execute(
         "DELETE FROM presence WHERE (destination, path) IN (
            SELECT destination, path FROM presence WHERE until_ms <= ?1 LIMIT ?2)",

@@ -206,7 +206,7 @@ pub(crate) struct NewClaim {
     pub(crate) until: Time,
 }
 
-/// Stores claims; a new one for the same derivation replaces the old.
+/// Stores claims; the same key again replaces what it said of a derivation.
 pub(crate) fn put_claim(tx: &Connection, claim: &NewClaim) -> Result<(), RowError> {
     let destinations = claim.destinations.iter().map(DestinationId::as_str).collect::<Vec<_>>().join(",");
     for drv in &claim.drvs {
@@ -230,27 +230,48 @@ pub(crate) fn put_claim(tx: &Connection, claim: &NewClaim) -> Result<(), RowErro
     Ok(())
 }
 
-/// Ends a claim: these derivations of it, or all when none is named; returns how many ended.
-pub(crate) fn remove_claim(tx: &Connection, key: &[u8; 16], drvs: &[DrvPath]) -> Result<usize, RowError> {
+/// Ends a claim: these derivations of it, or all when none is named; returns how many ended. The rows stay for
+/// requests that were made while it held and are still on their way.
+pub(crate) fn end_claim(
+    tx: &Connection,
+    key: &[u8; 16],
+    drvs: &[DrvPath],
+    now: Time,
+) -> Result<usize, RowError> {
     if drvs.is_empty() {
-        return Ok(tx.execute("DELETE FROM claim WHERE key = ?1", [&key[..]])?);
+        let end = "UPDATE claim SET until_ms = ?2 WHERE key = ?1 AND until_ms > ?2";
+        return Ok(tx.execute(end, params![&key[..], ms(now)])?);
     }
     let mut ended = 0;
     for drv in drvs {
         ended += tx
-            .prepare_cached("DELETE FROM claim WHERE drv = ?1 AND key = ?2")?
-            .execute(params![drv.as_str(), &key[..]])?;
+            .prepare_cached("UPDATE claim SET until_ms = ?3 WHERE drv = ?1 AND key = ?2 AND until_ms > ?3")?
+            .execute(params![drv.as_str(), &key[..], ms(now)])?;
     }
     Ok(ended)
 }
 
-/// The claim on a derivation, if one holds.
-pub(crate) fn claim_on(conn: &Connection, drv: &str, now: Time) -> Result<Option<Claim>, RowError> {
-    let list: Option<String> = conn
-        .prepare_cached("SELECT destinations FROM claim WHERE drv = ?1 AND until_ms > ?2")?
-        .query_row(params![drv, ms(now)], |row| row.get(0))
-        .optional()?;
-    Ok(list.map(|list| Claim {
-        destinations: list.split(',').filter_map(|id| DestinationId::parse(id).ok()).collect(),
-    }))
+/// What the claims on a derivation allow together that held at `made` or later; `None` without any.
+pub(crate) fn claim_on(conn: &Connection, drv: &str, made: Time) -> Result<Option<Claim>, RowError> {
+    let mut statement =
+        conn.prepare_cached("SELECT destinations FROM claim WHERE drv = ?1 AND until_ms > ?2")?;
+    let mut rows = statement.query(params![drv, ms(made)])?;
+    let mut together: Option<Claim> = None;
+    while let Some(row) = rows.next()? {
+        let list: String = row.get(0)?;
+        let claim =
+            Claim { destinations: list.split(',').filter_map(|id| DestinationId::parse(id).ok()).collect() };
+        together = Some(match together {
+            None => claim,
+            Some(other) => other.and(&claim),
+        });
+    }
+    Ok(together)
+}
+
+/// Forgets claims that ended before `before`, at most `limit`.
+pub(crate) fn forget_claims(tx: &Connection, before: Time, limit: u32) -> Result<usize, RowError> {
+    let forget =
+        "DELETE FROM claim WHERE (drv, key) IN (SELECT drv, key FROM claim WHERE until_ms <= ?1 LIMIT ?2)";
+    Ok(tx.prepare_cached(forget)?.execute(params![ms(before), limit])?)
 }

@@ -81,9 +81,9 @@ pub(crate) fn end_waits(
     Ok(())
 }
 
-/// Puts deliveries that waited only because the destination could not be reached back in line; at most `limit`.
-/// Returns how many.
-pub(crate) fn end_unreachable_waits(
+/// Puts deliveries that waited because the destination could not be reached or stood still back in line; at most
+/// `limit`. Returns how many.
+pub(crate) fn end_outage_waits(
     tx: &Connection,
     destination: i64,
     now: Time,
@@ -93,8 +93,8 @@ pub(crate) fn end_unreachable_waits(
 ) -> Result<usize, RowError> {
     let waiting = ids(
         tx,
-        "SELECT id FROM delivery WHERE state = 4 AND destination = ?1 AND last_class = ?2 LIMIT ?3",
-        &[&destination, &FaultClass::Unreachable.as_str(), &limit],
+        "SELECT id FROM delivery WHERE state = 4 AND destination = ?1 AND last_class IN (?2, ?3) LIMIT ?4",
+        &[&destination, &FaultClass::Unreachable.as_str(), &FaultClass::Stuck.as_str(), &limit],
     )?;
     for id in &waiting {
         machine::apply(tx, *id, Event::WaitOver, now, policy, rng)?;
@@ -125,7 +125,14 @@ pub(crate) fn next_due(conn: &Connection, destination: i64) -> Result<Option<Tim
     Ok(due.map(Time::from_ms))
 }
 
-/// Leases the next batch of a destination. One that has failed before is leased alone, so that it holds no other.
+/// What may be leased next.
+struct Candidate {
+    leased: Leased,
+    /// It has failed before, or was in a batch that stood still.
+    suspect: bool,
+}
+
+/// Leases the next batch of a destination. A suspect is leased alone, so that it holds no other.
 pub(crate) fn lease(
     tx: &Connection,
     destination: i64,
@@ -136,22 +143,24 @@ pub(crate) fn lease(
     rng: &mut Rng,
 ) -> Result<Vec<Leased>, RowError> {
     let ready = candidates(tx, destination, appetite)?;
-    let mut batch: Vec<Leased> = Vec::new();
+    let mut batch: Vec<Candidate> = Vec::new();
     for candidate in ready {
         let fits = match (batch.first(), appetite) {
             (None, _) => true,
             (Some(_), Appetite::Probe) => false,
             (Some(head), Appetite::Batch(rules)) => {
                 batch.len() < rules.paths_max
-                    && head.attempts == 0
-                    && candidate.attempts == 0
-                    && (!rules.one_drv || head.drv == candidate.drv)
+                    && !head.suspect
+                    && !candidate.suspect
+                    && (!rules.one_drv || head.leased.drv == candidate.leased.drv)
             }
         };
         if fits {
-            batch.push(Leased { token, ..candidate });
+            batch.push(candidate);
         }
     }
+    let batch: Vec<Leased> =
+        batch.into_iter().map(|candidate| Leased { token, ..candidate.leased }).collect();
     for leased in &batch {
         if appetite == Appetite::Probe {
             // It may be waiting still; for one that is ready this is refused and changes nothing.
@@ -162,14 +171,14 @@ pub(crate) fn lease(
     Ok(batch)
 }
 
-fn candidates(tx: &Connection, destination: i64, appetite: Appetite) -> Result<Vec<Leased>, RowError> {
+fn candidates(tx: &Connection, destination: i64, appetite: Appetite) -> Result<Vec<Candidate>, RowError> {
     let (states, order, limit) = match appetite {
         Appetite::Probe => ("state IN (0, 4)", "tried_ms, priority DESC, id", 1),
         // Outputs of one derivation are inserted side by side: a short look ahead finds them.
         Appetite::Batch(rules) => ("state = 0", "priority DESC, id", rules.paths_max + 32),
     };
     let sql = format!(
-        "SELECT id, path, drv, attempts, nar_bytes, queued_ms FROM delivery
+        "SELECT id, path, drv, attempts, nar_bytes, queued_ms, last_class FROM delivery
          WHERE {states} AND destination = ?1 ORDER BY {order} LIMIT {limit}"
     );
     let mut statement = tx.prepare_cached(&sql)?;
@@ -180,7 +189,7 @@ fn candidates(tx: &Connection, destination: i64, appetite: Appetite) -> Result<V
         let path: String = row.get(1)?;
         let drv: Option<String> = row.get(2)?;
         let unreadable = |what: &str| RowError::Unreadable { delivery, what: what.to_owned() };
-        found.push(Leased {
+        let leased = Leased {
             delivery,
             token: LeaseToken(0),
             path: StorePath::parse(path.as_bytes()).map_err(|_| unreadable(&path))?,
@@ -188,7 +197,10 @@ fn candidates(tx: &Connection, destination: i64, appetite: Appetite) -> Result<V
             attempts: row.get(3)?,
             nar_bytes: unsigned(row.get(4)?),
             queued: Time::from_ms(row.get(5)?),
-        });
+        };
+        let class: Option<String> = row.get(6)?;
+        let suspect = leased.attempts > 0 || class.as_deref() == Some(FaultClass::Stuck.as_str());
+        found.push(Candidate { leased, suspect });
     }
     Ok(found)
 }

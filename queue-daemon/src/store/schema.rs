@@ -9,7 +9,10 @@ use sqlite_kit::Migration;
 pub(crate) const APPLICATION_ID: u32 = 0x656b_6151;
 
 /// Every schema there has been.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "queue", sql: QUEUE }];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "queue", sql: QUEUE },
+    Migration { version: 2, name: "claims of several runs", sql: CLAIMS },
+];
 
 const QUEUE: &str = "
 CREATE TABLE meta (
@@ -113,4 +116,26 @@ WHEN (OLD.state < 10) <> (NEW.state < 10) OR OLD.uid <> NEW.uid BEGIN
   INSERT INTO usage (uid, live) VALUES (NEW.uid, NEW.state < 10)
     ON CONFLICT (uid) DO UPDATE SET live = live + (NEW.state < 10);
 END;
+";
+
+/// Several runs may claim one derivation, each for itself.
+const CLAIMS: &str = "
+CREATE TABLE claim_of_run (
+  drv TEXT NOT NULL,
+  key BLOB NOT NULL,
+  destinations TEXT NOT NULL,
+  repository TEXT,
+  branch TEXT,
+  commit_id TEXT,
+  trust INTEGER,
+  uid INTEGER NOT NULL,
+  until_ms INTEGER NOT NULL,
+  PRIMARY KEY (drv, key)
+) WITHOUT ROWID;
+INSERT INTO claim_of_run (drv, key, destinations, repository, branch, commit_id, trust, uid, until_ms)
+  SELECT drv, key, destinations, repository, branch, commit_id, trust, uid, until_ms FROM claim;
+DROP TABLE claim;
+ALTER TABLE claim_of_run RENAME TO claim;
+CREATE INDEX claim_by_key ON claim(key);
+CREATE INDEX claim_by_end ON claim(until_ms);
 ";

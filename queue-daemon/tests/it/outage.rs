@@ -16,6 +16,8 @@ use crate::world::SOON;
 const GONE: &str = "gone";
 /// Answers, and fails every path: an uploader that exits 1.
 const BROKEN: &str = "broken";
+/// Takes a connection and then stands still.
+const STUCK: &str = "stuck";
 /// Works all the time.
 const GOOD: &str = "good";
 
@@ -25,8 +27,8 @@ fn step_length() -> Duration {
     Duration::from_secs(if factor() == 1 { 20 } else { 5 })
 }
 
-/// Who sleeps in a daemon at rest: its lanes, the spool, retention, the mending of roots.
-const SLEEPERS: usize = 3 + 3;
+/// Who sleeps in a daemon at rest: its lanes, the spool, retention, claims, the mending of roots.
+const SLEEPERS: usize = 4 + 4;
 
 /// A new path every twenty minutes, behind the first forty.
 const EVERY: Duration = Duration::from_secs(1_200);
@@ -36,17 +38,18 @@ const FIRST: usize = 40;
 #[test]
 fn an_outage_of_a_day_loses_nothing_and_delays_nobody_else() {
     let (clock, manual) = Clock::manual(Time::from_ms(1_700_000_000_000));
-    let mut inside = Inside::new(clock.clone(), "", &[GONE, BROKEN, GOOD]);
+    let mut inside = Inside::new(clock.clone(), "", &[GONE, BROKEN, STUCK, GOOD]);
     inside.start(None);
     inside.destination(GONE).set_failing(Some(FaultClass::Unreachable));
     inside.destination(BROKEN).set_failing(Some(FaultClass::Failed));
+    inside.destination(STUCK).set_failing(Some(FaultClass::Stuck));
 
     let paths = inside.valid_paths(0..FIRST);
     inside.enqueue(0, &paths.iter().map(String::as_str).collect::<Vec<_>>());
     let mut total = FIRST;
     assert_good_has_all(&inside, &paths);
     let in_doubt = |id: &str| inside.status().destinations[id].breaker.as_deref() == Some("open");
-    step_until(&inside, &manual, 2 * MINUTE, || in_doubt(GONE) && in_doubt(BROKEN));
+    step_until(&inside, &manual, 2 * MINUTE, || [GONE, BROKEN, STUCK].iter().all(|id| in_doubt(id)));
     let opened = clock.now();
 
     let outage = 24 * 60 * MINUTE * u32::try_from(factor()).unwrap();
@@ -62,18 +65,19 @@ fn an_outage_of_a_day_loses_nothing_and_delays_nobody_else() {
             assert_good_has_all(&inside, &path);
         }
     }
-    for id in [GONE, BROKEN] {
+    for id in [GONE, BROKEN, STUCK] {
         assert_probed_once_a_minute(&inside, id, opened, outage);
         let counts = &inside.status().destinations[id].by_state;
         assert_eq!([counts.live(), counts.total()], [total as u64; 2], "{id}: none dead, none lost");
     }
 
     let back = clock.now();
-    inside.destination(GONE).set_failing(None);
-    inside.destination(BROKEN).set_failing(None);
+    for id in [GONE, BROKEN, STUCK] {
+        inside.destination(id).set_failing(None);
+    }
     let all_done = |id: &str| inside.count(id, StateName::Done) == total as u64;
     // At the next probe.
-    step_until(&inside, &manual, MINUTE + step_length(), || all_done(GONE));
+    step_until(&inside, &manual, MINUTE + step_length(), || all_done(GONE) && all_done(STUCK));
     // What failed by itself waits for its own back-off, 15 minutes at most.
     step_until(&inside, &manual, 16 * MINUTE, || all_done(BROKEN));
     println!("{total} paths; {:?} after the outage all were there", clock.now().since(back));

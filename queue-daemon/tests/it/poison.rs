@@ -71,6 +71,29 @@ fn every_kind_ends_with_its_own_reason_and_one_command_redrives() {
     wait::until(SOON, || world.status()["gc_roots"] == 0);
 }
 
+/// One path that makes its upload stand still, in front of good ones: they wait for it once, and not again for each
+/// half of the batch.
+#[test]
+fn a_path_that_hangs_holds_the_others_for_one_time_out() {
+    let script = "echo run $OUT_PATHS >> $W/runs; \
+                  case \\\"$OUT_PATHS \\\" in *-p0\\\\ *) exec 9<> $W/never; read x <&9;; esac";
+    let keys = format!("{QUICK}\ntimeout = \"1s\"");
+    let mut world = World::new(&World::command_cache("main", script, &keys).replace("/bin/sh", "/bin/bash"));
+    assert!(world.tool("mkfifo").arg(world.path("never")).status().unwrap().success());
+    let paths = sorted(world.valid_paths(21));
+    world.start();
+    queue_together(&world, &paths);
+    world.until("main", "done", 20);
+    world.until("main", "dead", 1);
+    let expected = ("p0".to_owned(), 3, "/bin/bash printed nothing for 1s and was ended".to_owned());
+    assert_eq!(dead(&world), [expected]);
+    assert_eq!(world.status()["destinations"]["main"]["breaker"], "closed");
+    let runs = crate::world::lines(&world.path("runs"));
+    let together: Vec<usize> = runs.iter().map(|run| run.split(' ').count() - 1).filter(|n| *n > 1).collect();
+    assert_eq!(together, [21], "one batch stood still; after it each path went alone: {runs:?}");
+    assert_eq!(runs.len(), 1 + 20 + 3);
+}
+
 /// More bad paths than it takes to doubt a destination, in front of good ones: the good ones do not wait for that
 /// doubt to end, which would take a minute.
 #[test]

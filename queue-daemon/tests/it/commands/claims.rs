@@ -118,6 +118,48 @@ fn a_claim_without_destinations_lets_nothing_through() {
     assert_eq!(taken(&world), ["a", "b"]);
 }
 
+/// Two runs may build the same derivation; the end of one leaves the other's rules.
+#[test]
+fn the_claim_of_one_run_outlives_that_of_another() {
+    let (world, [(out, drv), _]) = stage("");
+    assert_eq!(Frame::claim(b'1', Trust::UntrustedPr, 600).drv(&drv).send(&world).accepted, 1);
+    assert_eq!(
+        Frame::claim(b'2', Trust::TrustedPush, 600).drv(&drv).to("a").to("b").send(&world).accepted,
+        1
+    );
+    assert_eq!(world.hook(&out, &drv).err, "");
+    assert_eq!(taken(&world), [""; 0], "both hold: the narrower rules");
+    assert_eq!(Frame::unclaim(b'2').send(&world).accepted, 1);
+    assert_eq!(world.hook(&out, &drv).err, "");
+    assert_eq!(taken(&world), [""; 0], "the first run still builds it");
+    assert_eq!(Frame::claim(b'2', Trust::TrustedPush, 600).drv(&drv).to("a").send(&world).accepted, 1);
+    assert_eq!(Frame::unclaim(b'1').send(&world).accepted, 1);
+    assert_eq!(Frame::unclaim(b'1').send(&world).accepted, 0, "it has ended already");
+    assert_eq!(world.hook(&out, &drv).err, "");
+    assert_eq!(taken(&world), ["a"]);
+}
+
+/// The daemon is away while a claimed derivation is built, and hears that the claim has ended before it takes in what
+/// the hook left in the spool.
+#[test]
+fn what_lay_in_the_spool_is_bound_by_the_claims_of_its_time() {
+    let (mut world, [(out, drv), _]) = stage("");
+    assert_eq!(Frame::claim(b'1', Trust::UntrustedPr, 600).drv(&drv).send(&world).accepted, 1);
+    world.kill();
+    assert_eq!(world.hook(&out, &drv).err, "");
+    let mut spool = std::fs::read_dir(world.path("spool")).unwrap();
+    let spooled = spool.next().expect("the hook left a file").unwrap().path();
+    let aside = world.path("later.req");
+    std::fs::rename(&spooled, &aside).unwrap();
+    world.start();
+    assert_eq!(Frame::unclaim(b'1').send(&world).accepted, 1);
+    std::fs::rename(&aside, &spooled).unwrap();
+    wait::until(SOON, || world.status()["spool_files"] == 0);
+    assert_eq!(taken(&world), [""; 0]);
+    assert_eq!(world.hook(&out, &drv).err, "");
+    assert_eq!(taken(&world), ["a", "b"], "what is built from now on is free");
+}
+
 #[test]
 fn a_claim_that_is_not_repeated_ends_by_itself() {
     let (world, [(out, drv), _]) = stage("");
