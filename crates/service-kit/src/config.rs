@@ -12,6 +12,7 @@
 //! let warnings = doc.finish(QUEUE_NAMES, SERVER_NAMES)?;
 //! ```
 
+mod depth;
 mod find;
 mod layout;
 mod nearest;
@@ -63,7 +64,7 @@ impl Document {
     /// Parses `text` as TOML 1.1; `file` is what the report calls it.
     ///
     /// # Errors
-    /// A report with the syntax errors, or that the text is larger than [`FILE_BYTES_MAX`].
+    /// A report with the syntax errors, or that the text is larger than [`FILE_BYTES_MAX`] or nested too deep.
     pub fn parse(file: &Path, text: &str) -> Result<Self, Report> {
         let mut sink = Sink::new(file);
         if text.len() as u64 > FILE_BYTES_MAX {
@@ -72,6 +73,11 @@ impl Document {
             return Err(sink.into_report());
         }
         let lines = Lines::of(text);
+        if let Some(at) = depth::too_deep(text) {
+            let what = format!("more than {} brackets are open here", depth::DEPTH_MAX);
+            sink.refuse(Problem::of_syntax(Some(lines.line(at)), &what));
+            return Err(sink.into_report());
+        }
         let (table, errors) = DeTable::parse_recoverable(text);
         sink.refuse_more(errors.len().saturating_sub(FINDINGS_MAX));
         for error in errors.iter().take(FINDINGS_MAX) {

@@ -36,6 +36,10 @@ fn configurations() {
         Shape { head: "a=", part: "[", tail: "" },
         Shape { head: "a=", part: "{a=", tail: "" },
         Shape { head: "a=[", part: "{a=1},", tail: "]\n" },
+        // Brackets that do not belong together must not hide the depth.
+        Shape { head: "a=", part: "{b={{}", tail: "" },
+        Shape { head: "a=", part: "{b=[}", tail: "" },
+        Shape { head: "a=", part: "[{]", tail: "" },
         Shape { part: "a.", tail: "a=1\n", ..Shape::default() },
         Shape { part: "a{n}.b.c.d.e=1\n", ..Shape::default() },
         Shape { part: "[a{n}.b]\n", ..Shape::default() },
