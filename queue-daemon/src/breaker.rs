@@ -93,8 +93,8 @@ impl Breaker {
                     FaultClass::Stuck | FaultClass::Failed => {
                         suspects.insert(delivery);
                     }
-                    // The destination answered, and meant this path.
-                    FaultClass::Refused => {}
+                    // The destination answered, and meant this path; or it was not asked.
+                    FaultClass::Refused | FaultClass::Corrupt => {}
                 }
                 let failures = u32::try_from(suspects.len()).unwrap_or(u32::MAX).saturating_add(*unreachable);
                 if failures < self.config.failures {
@@ -107,6 +107,11 @@ impl Breaker {
             // It answered: what it will never take is the path's matter.
             State::Probing if class == FaultClass::Refused => {
                 self.state = closed();
+                false
+            }
+            // It was not asked: the next permit may probe again.
+            State::Probing if class == FaultClass::Corrupt => {
+                self.state = State::Open { probe_at: now };
                 false
             }
             State::Probing => {

@@ -163,6 +163,8 @@ pub enum FaultClass {
     Failed,
     /// The destination will never take this path.
     Refused,
+    /// What lies in the store is not what Nix registered: it must not be sent, and says nothing about the destination.
+    Corrupt,
 }
 
 impl FaultClass {
@@ -174,6 +176,7 @@ impl FaultClass {
             Self::Stuck => "stuck",
             Self::Failed => "failed",
             Self::Refused => "refused",
+            Self::Corrupt => "corrupt",
         }
     }
 }
@@ -345,7 +348,8 @@ fn after_failure(
     let counts = counted && class != FaultClass::Unreachable;
     let attempts = machine.attempts + u32::from(counts);
     let exhausted = attempts >= policy.attempts_max;
-    if class == FaultClass::Refused || (counts && exhausted) {
+    let final_at_once = matches!(class, FaultClass::Refused | FaultClass::Corrupt);
+    if final_at_once || (counts && exhausted) {
         return Machine { state: State::Dead { why }, attempts, backoff: machine.backoff };
     }
     let wait = backoff::next(machine.backoff, policy.backoff_min, policy.backoff_max, rng);
@@ -384,6 +388,7 @@ mod tests {
             failed(FaultClass::Failed, true),
             failed(FaultClass::Stuck, true),
             failed(FaultClass::Refused, true),
+            failed(FaultClass::Corrupt, true),
             failed(FaultClass::Unreachable, true),
             Event::Vanished,
             Event::LeaseReturned,
@@ -418,6 +423,8 @@ mod tests {
                 }
             }
         }
+        let documented = include_str!("../../docs/states.md");
+        assert!(documented.contains(&format!("```text\n{table}```")), "docs/states.md has the table below");
         insta::assert_snapshot!(table);
     }
 

@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
     lag: HistogramVec,
     refused_frames: IntCounter,
     refused_spool_files: IntCounter,
+    corrupt: IntCounter,
     deliveries: IntGaugeVec,
     oldest: IntGaugeVec,
     breaker: IntGaugeVec,
@@ -95,7 +96,7 @@ impl Metrics {
             ),
             bytes: counters(
                 "eka_queue_pushed_bytes_total",
-                "NAR bytes of delivered paths.",
+                "Bytes sent for delivered paths; NAR bytes where they cannot be counted.",
                 &["destination"],
             ),
             skipped: counters("eka_queue_skipped_total", "Paths a filter kept out.", &["destination"]),
@@ -104,6 +105,10 @@ impl Metrics {
             refused_spool_files: counter(
                 "eka_queue_refused_spool_files_total",
                 "Spool files that were set aside.",
+            ),
+            corrupt: counter(
+                "eka_queue_corrupt_paths_total",
+                "Paths that are not what Nix registered, and were not sent.",
             ),
             deliveries: gauges("eka_queue_deliveries", "Deliveries by state.", &["destination", "state"]),
             oldest: gauges(
@@ -141,12 +146,20 @@ impl Metrics {
         self.attempts.with_label_values(&[id.as_str()]).inc();
     }
 
-    pub(crate) fn settled(&self, id: &DestinationId, state: StateName, lag: Duration, nar_bytes: u64) {
+    pub(crate) fn settled(&self, id: &DestinationId, state: StateName, lag: Duration, bytes: u64) {
         self.outcomes.with_label_values(&[id.as_str(), state.as_str()]).inc();
         if state == StateName::Done {
             self.lag.with_label_values(&[id.as_str()]).observe(lag.as_secs_f64());
-            self.bytes.with_label_values(&[id.as_str()]).inc_by(nar_bytes);
+            self.bytes.with_label_values(&[id.as_str()]).inc_by(bytes);
         }
+    }
+
+    pub(crate) fn pushed(&self, id: &DestinationId, bytes: u64) {
+        self.bytes.with_label_values(&[id.as_str()]).inc_by(bytes);
+    }
+
+    pub(crate) fn corrupt(&self) {
+        self.corrupt.inc();
     }
 
     pub(crate) fn skipped(&self, id: &DestinationId) {

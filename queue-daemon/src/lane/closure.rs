@@ -28,7 +28,7 @@ pub(super) struct InFlight {
 pub(super) struct Guard<'a> {
     in_flight: &'a InFlight,
     unsent: Vec<StorePath>,
-    closure: Vec<StorePath>,
+    closure: Vec<PathInfo>,
 }
 
 impl InFlight {
@@ -43,9 +43,9 @@ impl InFlight {
 }
 
 impl Guard<'_> {
-    /// Ends the hold; gives the closure the batch stood for.
-    pub(super) fn leave(mut self) -> Vec<StorePath> {
-        std::mem::take(&mut self.closure)
+    /// The closure of the batch, references first; empty when the engine does not ask for it.
+    pub(super) fn closure(&self) -> &[PathInfo] {
+        &self.closure
     }
 }
 
@@ -61,21 +61,32 @@ impl Drop for Guard<'_> {
 }
 
 impl Lane {
-    /// Waits until no batch under way shares an unsent path; `None` when told to stop first.
-    pub(super) async fn enter_closure(&self, part: &[Leased], stop: &Stop) -> Option<Guard<'_>> {
+    /// Works out the closure, and for an engine that sends it as a whole waits until no batch under way shares an
+    /// unsent path; `None` when told to stop first.
+    pub(super) async fn enter_closure(
+        &self,
+        part: &[Leased],
+        stop: &Stop,
+    ) -> Result<Option<Guard<'_>>, StoreError> {
         let in_flight = &self.closures;
-        if !self.push.rules().sends_closure {
-            return Some(Guard { in_flight, unsent: Vec::new(), closure: Vec::new() });
+        let rules = self.push.rules();
+        let alone = |closure| Ok(Some(Guard { in_flight, unsent: Vec::new(), closure }));
+        if !rules.closure {
+            return alone(Vec::new());
         }
         let infos = match self.closure_of(part).await {
             Ok(infos) => infos,
-            Err(error) => {
+            Err(error) if rules.exclusive => {
                 // Sending twice is waste, not loss; the engine meets the same trouble and reports it.
                 tracing::warn!(destination = %self.config.id, "closure for {} unknown: {}", self.config.id, chain(&error));
-                return Some(Guard { in_flight, unsent: Vec::new(), closure: Vec::new() });
+                return alone(Vec::new());
             }
+            Err(error) => return Err(error),
         };
         self.warn_of_needed_but_filtered(part, &infos);
+        if !rules.exclusive {
+            return alone(infos);
+        }
         let unsent = self.not_present(&infos);
         loop {
             let freed = in_flight.freed.notified();
@@ -83,10 +94,11 @@ impl Lane {
             // Registered before the look, so that a guard dropped in between is heard.
             freed.as_mut().enable();
             if in_flight.try_enter(&unsent) {
-                let closure = infos.into_iter().map(|info| info.path).collect();
-                return Some(Guard { in_flight, unsent, closure });
+                return Ok(Some(Guard { in_flight, unsent, closure: infos }));
             }
-            stop.or(freed).await?;
+            if stop.or(freed).await.is_none() {
+                return Ok(None);
+            }
         }
     }
 

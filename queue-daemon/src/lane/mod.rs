@@ -8,6 +8,7 @@ pub(crate) use closure::facts;
 
 mod attempt;
 mod closure;
+mod hear;
 mod settle;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -27,13 +27,19 @@ const PRESENT_CHUNK: usize = 500;
 pub(super) struct Outcome {
     settlement: Settlement,
     path: StorePath,
-    nar_bytes: u64,
+    /// Bytes that left for it.
+    bytes: u64,
     queued: Time,
 }
 
 impl Outcome {
     pub(super) fn of(leased: &Leased, settlement: Settlement) -> Self {
-        Self { settlement, path: leased.path.clone(), nar_bytes: leased.nar_bytes, queued: leased.queued }
+        Self { settlement, path: leased.path.clone(), bytes: 0, queued: leased.queued }
+    }
+
+    /// The same, with the bytes that left.
+    pub(super) fn with_bytes(self, bytes: u64) -> Self {
+        Self { bytes, ..self }
     }
 }
 
@@ -86,8 +92,7 @@ impl Lane {
     async fn write(&self, outcomes: &[Outcome]) -> Result<Vec<Applied>, CallError<RowError>> {
         let settlements: Vec<Settlement> =
             outcomes.iter().map(|outcome| outcome.settlement.clone()).collect();
-        let bytes: u64 =
-            outcomes.iter().filter(|outcome| is_verified(outcome)).map(|outcome| outcome.nar_bytes).sum();
+        let bytes: u64 = outcomes.iter().map(|outcome| outcome.bytes).sum();
         let (row, policy) = (self.row, self.config.policy);
         let (now, mut rng) = (self.queue.clock.now(), self.queue.rng());
         self.queue
@@ -111,7 +116,7 @@ impl Lane {
             let path = &outcome.path;
             match applied {
                 Applied::Moved(state) => {
-                    self.queue.metrics.settled(id, *state, now.since(outcome.queued), outcome.nar_bytes);
+                    self.queue.metrics.settled(id, *state, now.since(outcome.queued), outcome.bytes);
                     self.log(outcome, *state);
                 }
                 Applied::Refused(refused) => {
@@ -204,8 +209,4 @@ impl Lane {
             }
         }
     }
-}
-
-fn is_verified(outcome: &Outcome) -> bool {
-    matches!(outcome.settlement.event, Event::Verified(..))
 }

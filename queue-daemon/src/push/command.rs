@@ -12,7 +12,7 @@ use serde_json::json;
 use service_kit::shutdown::Stop;
 use service_kit::telemetry::chain;
 
-use super::{Fault, Leased, Push, Rules, Verdict, Work};
+use super::{Batch, Fault, Leased, Push, Pushed, Reports, Rules, Work};
 use crate::delivery::FaultClass;
 
 /// 24 paths of the longest kind stay below the 128 KiB that one variable may have.
@@ -56,6 +56,13 @@ impl Command {
         spec.stderr_tail = TAIL_BYTES;
         spec
     }
+
+    async fn run(&self, batch: &[Leased], stop: &Stop) -> Result<(), Fault> {
+        match process::run(&self.spec(batch), stop.requested()).await {
+            Ok(outcome) => judge(&self.argv[0], &outcome),
+            Err(error) => Err(Fault::failed(FaultClass::Unreachable, chain(&error))),
+        }
+    }
 }
 
 impl Push for Command {
@@ -64,25 +71,23 @@ impl Push for Command {
     }
 
     fn rules(&self) -> Rules {
-        Rules { paths_max: PATHS_MAX, one_drv: true, sends_closure: false }
+        Rules { paths_max: PATHS_MAX, one_drv: true, closure: false, exclusive: false }
     }
 
-    fn send<'a>(&'a self, batch: &'a [Leased], stop: &'a Stop) -> Work<'a, Result<(), Fault>> {
+    fn push<'a>(
+        &'a self,
+        batch: Batch<'a>,
+        reports: &'a Reports,
+        stop: &'a Stop,
+    ) -> Work<'a, Result<Pushed, Fault>> {
         Box::pin(async move {
-            match process::run(&self.spec(batch), stop.requested()).await {
-                Ok(outcome) => judge(&self.argv[0], &outcome),
-                Err(error) => Err(Fault::Failed {
-                    class: FaultClass::Unreachable,
-                    why: chain(&error),
-                    output: String::new(),
-                }),
+            self.run(batch.leased, stop).await?;
+            reports.sent();
+            for (place, leased) in batch.leased.iter().enumerate() {
+                reports.delivered(place, json!({ "kind": "command", "exit": 0 }), leased.nar_bytes);
             }
+            Ok(Pushed::default())
         })
-    }
-
-    fn verify<'a>(&'a self, batch: &'a [Leased], _: &'a Stop) -> Work<'a, Result<Vec<Verdict>, Fault>> {
-        let receipt = || Verdict::Present(json!({ "kind": "command", "exit": 0 }));
-        Box::pin(async move { Ok(batch.iter().map(|_| receipt()).collect()) })
     }
 }
 

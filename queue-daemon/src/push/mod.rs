@@ -1,7 +1,7 @@
 //! The door to destinations: one trait, one module per kind.
 //!
-//! In flows a batch of leased paths; out flows that all of it was sent, or a fault; then, path by path, what the
-//! destination says it has. Splitting, retries, breakers and receipts are the lane's: an engine does one attempt.
+//! In flows a batch of leased paths; out flow reports, path by path, of what the destination has or why it has not, or
+//! a fault of the whole. Splitting, retries, breakers and states are the lane's: an engine does one attempt.
 
 pub(crate) mod command;
 pub(crate) mod nix_copy;
@@ -10,9 +10,11 @@ pub(crate) mod sign;
 use std::future::Future;
 use std::pin::Pin;
 
+use nix_store::PathInfo;
 use nix_store::process::Outcome;
 use nix_types::StorePath;
 use service_kit::shutdown::Stop;
+use tokio::sync::mpsc;
 
 use crate::delivery::FaultClass;
 pub use crate::store::lease::Leased;
@@ -27,8 +29,10 @@ pub struct Rules {
     pub paths_max: usize,
     /// All paths of a batch come from one derivation.
     pub one_drv: bool,
-    /// The engine sends the closure itself, so batches under way must not share unsent paths.
-    pub sends_closure: bool,
+    /// The engine wants to know the closure.
+    pub closure: bool,
+    /// It sends the closure as a whole, so batches under way must not share unsent paths.
+    pub exclusive: bool,
 }
 
 /// Why an attempt failed.
@@ -50,19 +54,87 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// A failure of which nothing was printed.
+    pub(crate) fn failed(class: FaultClass, why: impl Into<String>) -> Self {
+        Self::Failed { class, why: why.into(), output: String::new() }
+    }
+
     /// True when the destination could not be reached at all.
     pub(crate) fn is_unreachable(&self) -> bool {
         matches!(self, Self::Failed { class: FaultClass::Unreachable, .. })
     }
 }
 
-/// What the destination says about one path of a batch.
+/// What a batch is, as its engine sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// What is to be delivered; at least one.
+    pub leased: &'a [Leased],
+    /// All of it and everything it refers to, references first. Empty unless [`Rules::closure`] is set.
+    pub closure: &'a [PathInfo],
+}
+
+/// What an attempt has to say of one path of its batch, by its place in [`Batch::leased`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is there; the receipt is one JSON object.
-    Present(serde_json::Value),
-    /// It is not there although the attempt said so.
-    Missing(String),
+pub enum Report {
+    /// Everything has been sent; the destination is being asked.
+    Sent,
+    /// The destination has the path.
+    Delivered {
+        /// Which one.
+        place: usize,
+        /// What proves it: one JSON object.
+        receipt: serde_json::Value,
+        /// Bytes that left for it.
+        bytes: u64,
+    },
+    /// This path could not be delivered; the others may be.
+    Failed {
+        /// Which one.
+        place: usize,
+        /// Why.
+        fault: Fault,
+    },
+}
+
+/// Where an attempt reports, path by path, as soon as it knows. Whoever listens is never behind by more than a batch.
+#[derive(Debug, Clone)]
+pub struct Reports(mpsc::UnboundedSender<Report>);
+
+impl Reports {
+    /// Both ends.
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Report>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), receiver)
+    }
+
+    /// Says that everything has been sent.
+    pub fn sent(&self) {
+        self.say(Report::Sent);
+    }
+
+    /// Says that the destination has a path.
+    pub fn delivered(&self, place: usize, receipt: serde_json::Value, bytes: u64) {
+        self.say(Report::Delivered { place, receipt, bytes });
+    }
+
+    /// Says that a path could not be delivered.
+    pub fn failed(&self, place: usize, fault: Fault) {
+        self.say(Report::Failed { place, fault });
+    }
+
+    fn say(&self, report: Report) {
+        let _ = self.0.send(report); // the lane listens until the attempt has ended
+    }
+}
+
+/// What an attempt leaves behind beside its reports.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pushed {
+    /// Paths the destination is known to have now.
+    pub present: Vec<StorePath>,
+    /// Bytes that left and belong to no path of the batch.
+    pub bytes: u64,
 }
 
 /// One kind of destination.
@@ -73,11 +145,14 @@ pub trait Push: Send + Sync {
     /// How it wants its batches.
     fn rules(&self) -> Rules;
 
-    /// Sends a batch, references first. Ends soon after `stop`.
-    fn send<'a>(&'a self, batch: &'a [Leased], stop: &'a Stop) -> Work<'a, Result<(), Fault>>;
-
-    /// Asks the destination for each path of a batch that was sent; one verdict per path, in order.
-    fn verify<'a>(&'a self, batch: &'a [Leased], stop: &'a Stop) -> Work<'a, Result<Vec<Verdict>, Fault>>;
+    /// Sends a batch, references first, asks the destination for each path and reports on each. A fault is said of
+    /// all that was not reported on. Ends soon after `stop`.
+    fn push<'a>(
+        &'a self,
+        batch: Batch<'a>,
+        reports: &'a Reports,
+        stop: &'a Stop,
+    ) -> Work<'a, Result<Pushed, Fault>>;
 }
 
 /// Both tails of a child as text that cannot drive a terminal; stderr last.

@@ -15,7 +15,7 @@ use serde_json::json;
 use service_kit::shutdown::Stop;
 use service_kit::telemetry::chain;
 
-use super::{Fault, Leased, Push, Rules, Verdict, Work};
+use super::{Batch, Fault, Leased, Push, Pushed, Reports, Rules, Work};
 use crate::config::QueueConfig;
 use crate::delivery::FaultClass;
 
@@ -62,17 +62,21 @@ impl NixCopy {
         copied.map_err(|error| self.fault(&error))
     }
 
-    async fn ask(&self, batch: &[Leased], stop: &Stop) -> Result<Vec<Verdict>, Fault> {
+    /// Asks for every path of the batch; true when the destination has them all.
+    async fn ask(&self, batch: &[Leased], reports: &Reports, stop: &Stop) -> Result<bool, Fault> {
         let missing = self.commands.missing(&self.url, &paths(batch), stop.requested()).await;
         let missing = missing.map_err(|error| self.fault(&error))?;
-        let verdict = |leased: &Leased| {
+        for (place, leased) in batch.iter().enumerate() {
             if missing.contains(&leased.path) {
                 let (to, path) = (&self.shown, &leased.path);
-                return Verdict::Missing(format!("`nix copy` succeeded, but {to} does not have {path}"));
+                let why = format!("`nix copy` succeeded, but {to} does not have {path}");
+                reports.failed(place, Fault::failed(FaultClass::Failed, why));
+            } else {
+                let receipt = json!({ "kind": "nix-copy", "to": self.shown, "asked": "check-validity" });
+                reports.delivered(place, receipt, leased.nar_bytes);
             }
-            Verdict::Present(json!({ "kind": "nix-copy", "to": self.shown, "asked": "check-validity" }))
-        };
-        Ok(batch.iter().map(verdict).collect())
+        }
+        Ok(missing.is_empty())
     }
 
     fn fault(&self, error: &CopyError) -> Fault {
@@ -86,15 +90,22 @@ impl Push for NixCopy {
     }
 
     fn rules(&self) -> Rules {
-        Rules { paths_max: PATHS_MAX, one_drv: false, sends_closure: true }
+        Rules { paths_max: PATHS_MAX, one_drv: false, closure: true, exclusive: true }
     }
 
-    fn send<'a>(&'a self, batch: &'a [Leased], stop: &'a Stop) -> Work<'a, Result<(), Fault>> {
-        Box::pin(self.run(batch, stop))
-    }
-
-    fn verify<'a>(&'a self, batch: &'a [Leased], stop: &'a Stop) -> Work<'a, Result<Vec<Verdict>, Fault>> {
-        Box::pin(self.ask(batch, stop))
+    fn push<'a>(
+        &'a self,
+        batch: Batch<'a>,
+        reports: &'a Reports,
+        stop: &'a Stop,
+    ) -> Work<'a, Result<Pushed, Fault>> {
+        Box::pin(async move {
+            self.run(batch.leased, stop).await?;
+            reports.sent();
+            let all_there = self.ask(batch.leased, reports, stop).await?;
+            let present = batch.closure.iter().filter(|_| all_there).map(|info| info.path.clone());
+            Ok(Pushed { present: present.collect(), bytes: 0 })
+        })
     }
 }
 

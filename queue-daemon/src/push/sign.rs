@@ -14,7 +14,7 @@ use service_kit::shutdown::Stop;
 use service_kit::telemetry::chain;
 
 use super::nix_copy::{commands, fault, paths};
-use super::{Fault, Leased, Push, Rules, Verdict, Work};
+use super::{Batch, Fault, Leased, Push, Pushed, Reports, Rules, Work};
 use crate::config::QueueConfig;
 use crate::delivery::FaultClass;
 
@@ -42,15 +42,21 @@ impl SignStore {
         Ok(())
     }
 
-    fn look(&self, batch: &[Leased]) -> Result<Vec<Verdict>, Fault> {
+    fn look(&self, batch: &[Leased], reports: &Reports) -> Result<(), Fault> {
         let mut names = Vec::with_capacity(self.keys.len());
         for key in &self.keys {
             names.push(key_name(key)?);
         }
-        batch.iter().map(|leased| self.verdict(leased, &names)).collect()
+        for (place, leased) in batch.iter().enumerate() {
+            match self.receipt(leased, &names) {
+                Ok(receipt) => reports.delivered(place, receipt, leased.nar_bytes),
+                Err(fault) => reports.failed(place, fault),
+            }
+        }
+        Ok(())
     }
 
-    fn verdict(&self, leased: &Leased, names: &[String]) -> Result<Verdict, Fault> {
+    fn receipt(&self, leased: &Leased, names: &[String]) -> Result<serde_json::Value, Fault> {
         let path = &leased.path;
         let info = match self.store.path_info(path) {
             Ok(Some(info)) => info,
@@ -60,8 +66,11 @@ impl SignStore {
         let has =
             |name: &&String| info.signatures.iter().any(|sig| sig.split(':').next() == Some(name.as_str()));
         match names.iter().find(|name| !has(name)) {
-            None => Ok(Verdict::Present(json!({ "kind": "local-store", "signed_by": names }))),
-            Some(name) => Ok(Verdict::Missing(format!("{path} was signed, but has no signature by {name}"))),
+            None => Ok(json!({ "kind": "local-store", "signed_by": names })),
+            Some(name) => {
+                let why = format!("{path} was signed, but has no signature by {name}");
+                Err(Fault::failed(FaultClass::Failed, why))
+            }
         }
     }
 }
@@ -75,7 +84,7 @@ fn key_name(file: &Path) -> Result<String, Fault> {
 
 /// No path is to blame.
 fn unreachable(why: String) -> Fault {
-    Fault::Failed { class: FaultClass::Unreachable, why, output: String::new() }
+    Fault::failed(FaultClass::Unreachable, why)
 }
 
 impl Push for SignStore {
@@ -84,14 +93,20 @@ impl Push for SignStore {
     }
 
     fn rules(&self) -> Rules {
-        Rules { paths_max: PATHS_MAX, one_drv: false, sends_closure: false }
+        Rules { paths_max: PATHS_MAX, one_drv: false, closure: false, exclusive: false }
     }
 
-    fn send<'a>(&'a self, batch: &'a [Leased], stop: &'a Stop) -> Work<'a, Result<(), Fault>> {
-        Box::pin(self.sign(batch, stop))
-    }
-
-    fn verify<'a>(&'a self, batch: &'a [Leased], _: &'a Stop) -> Work<'a, Result<Vec<Verdict>, Fault>> {
-        Box::pin(async move { self.look(batch) })
+    fn push<'a>(
+        &'a self,
+        batch: Batch<'a>,
+        reports: &'a Reports,
+        stop: &'a Stop,
+    ) -> Work<'a, Result<Pushed, Fault>> {
+        Box::pin(async move {
+            self.sign(batch.leased, stop).await?;
+            reports.sent();
+            self.look(batch.leased, reports)?;
+            Ok(Pushed::default())
+        })
     }
 }

@@ -11,7 +11,7 @@ use eka_queue::config::{CacheConfig, Config};
 use eka_queue::control::client;
 use eka_queue::control::protocol::{self, Reply, Request};
 use eka_queue::delivery::{FaultClass, StateName};
-use eka_queue::push::{Fault, Leased, Push, Rules, Verdict, Work};
+use eka_queue::push::{Batch, Fault, Push, Pushed, Reports, Rules, Work};
 use eka_queue::serve::{Running, Setup, start};
 use eka_queue::sockets::Inherited;
 use hook_wire::{FieldTag, Kind, Source, Status};
@@ -209,24 +209,28 @@ impl Push for Destination {
     }
 
     fn rules(&self) -> Rules {
-        Rules { paths_max: 24, one_drv: false, sends_closure: false }
+        Rules { paths_max: 24, one_drv: false, closure: false, exclusive: false }
     }
 
-    fn send<'a>(&'a self, batch: &'a [Leased], _: &'a Stop) -> Work<'a, Result<(), Fault>> {
+    fn push<'a>(
+        &'a self,
+        batch: Batch<'a>,
+        reports: &'a Reports,
+        _: &'a Stop,
+    ) -> Work<'a, Result<Pushed, Fault>> {
         let mut state = self.state.lock().unwrap();
-        state.tries.push(Try { at: self.clock.now(), paths: batch.len() });
+        state.tries.push(Try { at: self.clock.now(), paths: batch.leased.len() });
         let result = match state.fails {
             None => {
-                state.has.extend(batch.iter().map(|leased| leased.path.as_str().to_owned()));
-                Ok(())
+                reports.sent();
+                for (place, leased) in batch.leased.iter().enumerate() {
+                    state.has.insert(leased.path.as_str().to_owned());
+                    reports.delivered(place, serde_json::json!({ "kind": "test" }), leased.nar_bytes);
+                }
+                Ok(Pushed::default())
             }
             Some(class) => Err(Fault::Failed { class, why: "told to fail".into(), output: String::new() }),
         };
         Box::pin(std::future::ready(result))
-    }
-
-    fn verify<'a>(&'a self, batch: &'a [Leased], _: &'a Stop) -> Work<'a, Result<Vec<Verdict>, Fault>> {
-        let receipt = |_: &Leased| Verdict::Present(serde_json::json!({ "kind": "test" }));
-        Box::pin(std::future::ready(Ok(batch.iter().map(receipt).collect())))
     }
 }

@@ -84,6 +84,28 @@ fn an_outage_of_a_day_loses_nothing_and_delays_nobody_else() {
     inside.stop();
 }
 
+/// A destination that answers every batch with a failure is found out in a handful of tries, not by splitting batches
+/// down to each path.
+#[test]
+fn a_destination_that_refuses_everything_is_not_asked_for_each_path() {
+    let mut inside = Inside::new(Clock::system(), "", &[BROKEN]);
+    inside.start(None);
+    inside.destination(BROKEN).set_failing(Some(FaultClass::Failed));
+    let paths = inside.valid_paths(0..300);
+    inside.enqueue(0, &paths.iter().map(String::as_str).collect::<Vec<_>>());
+    let opened = || inside.status().destinations[BROKEN].breaker.as_deref() == Some("open");
+    wait::until(SOON, opened);
+    let at_rest = || {
+        let counts = inside.status().destinations[BROKEN].by_state.clone();
+        counts.of(StateName::Queued) + counts.of(StateName::Waiting) == 300
+    };
+    wait::until(SOON, at_rest);
+    // Eight batches may be under way; each notes at most five failed parts and as many single paths.
+    let tries = inside.destination(BROKEN).tries().len();
+    assert!((5..=8 * 10).contains(&tries), "{tries} tries before the destination was in doubt");
+    inside.stop();
+}
+
 /// Moves the clock until `condition` holds, at most by `limit`. What is under way ends before the clock moves on.
 #[track_caller]
 fn step_until(inside: &Inside, manual: &ManualClock, limit: Duration, condition: impl Fn() -> bool) {

@@ -1,0 +1,177 @@
+//! Runs the engine on a part of a batch and settles each path as soon as the engine reports on it.
+//!
+//! In flows a part; out flow settled deliveries, and what is left of it: the paths the engine said nothing of, with
+//! the fault that ended it. Reports are settled beside the engine, in groups, so that a path that takes hours holds
+//! no receipt of the others.
+
+use nix_store::StoreError;
+use service_kit::shutdown::Stop;
+use service_kit::telemetry::chain;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::Lane;
+use super::attempt::{Standing, needs_what_is_gone};
+use super::settle::Outcome;
+use crate::delivery::{Event, FaultClass};
+use crate::push::{Batch, Fault, Leased, Pushed, Report, Reports};
+use crate::store::lease::Settlement;
+
+/// Most reports that are settled in one transaction.
+const SETTLE_MAX: usize = 500;
+
+/// What came of a part.
+pub(super) struct Heard {
+    /// What ended it before all was said.
+    pub(super) fault: Option<Fault>,
+    /// What nothing was said of.
+    pub(super) rest: Vec<Leased>,
+    /// The destination was tried.
+    pub(super) answer: bool,
+}
+
+impl Lane {
+    /// Pushes a part and settles what the engine reports. `None` when it was given back, for we stop.
+    pub(super) async fn push_and_hear(
+        &self,
+        part: Vec<Leased>,
+        standing: &Standing,
+        stop: &Stop,
+    ) -> Option<Heard> {
+        let entered = match self.enter_closure(&part, stop).await {
+            Ok(Some(entered)) => entered,
+            Ok(None) => {
+                self.give_back(&part).await;
+                return None;
+            }
+            Err(error) => {
+                return Some(Heard { fault: Some(closure_fault(&error)), rest: part, answer: false });
+            }
+        };
+        self.mark(&part, Event::Started);
+        self.queue.metrics.attempt_started(&self.config.id);
+        let (reports, inbox) = Reports::new();
+        let batch = Batch { leased: &part, closure: entered.closure() };
+        let engine = async {
+            let result = self.push.push(batch, &reports, stop).await;
+            drop(reports); // nothing more will be said: the other side ends
+            result
+        };
+        let (result, heard) = tokio::join!(engine, self.settle_reports(&part, inbox, standing));
+        drop(entered);
+        let mut answer = heard.answer | matches!(result, Ok(_) | Err(Fault::Failed { .. }));
+        let fault = match result {
+            Ok(pushed) => {
+                self.keep(pushed).await;
+                heard.rest_is_owed().then(|| {
+                    let why = "the engine ended without a word on this path: a fault of this program";
+                    Fault::failed(FaultClass::Failed, why)
+                })
+            }
+            Err(fault) => Some(fault),
+        };
+        answer |= fault.is_none();
+        let rest = part.into_iter().zip(heard.said).filter(|(_, said)| !said).map(|(leased, _)| leased);
+        Some(Heard { fault, rest: rest.collect(), answer })
+    }
+
+    /// Settles reports in groups until the engine has ended.
+    async fn settle_reports(
+        &self,
+        part: &[Leased],
+        mut inbox: UnboundedReceiver<Report>,
+        standing: &Standing,
+    ) -> Said {
+        let mut heard = Said { said: vec![false; part.len()], answer: false };
+        let mut group = Vec::new();
+        while inbox.recv_many(&mut group, SETTLE_MAX).await > 0 {
+            let delivered = group.iter().any(|report| matches!(report, Report::Delivered { .. }));
+            // Before the failures of the same moment: they are then the paths' own.
+            if delivered {
+                standing.set_works(true);
+                if self.breaker().succeeded() {
+                    tracing::info!(destination = %self.config.id, "destination {} is back", self.config.id);
+                    self.wake_after_outage().await;
+                }
+            }
+            let mut outcomes = Vec::with_capacity(group.len());
+            for report in group.drain(..) {
+                match report {
+                    Report::Sent => self.mark(part, Event::Sent),
+                    Report::Delivered { place, receipt, bytes } => {
+                        if let Some(leased) = heard.take(part, place) {
+                            outcomes.push(self.delivered(leased, &receipt, bytes));
+                        }
+                    }
+                    Report::Failed { place, fault } => {
+                        if let Some(leased) = heard.take(part, place) {
+                            outcomes.push(self.reported_fault(leased, fault, standing));
+                        }
+                    }
+                }
+            }
+            self.settle(outcomes).await;
+        }
+        heard
+    }
+
+    fn delivered(&self, leased: &Leased, receipt: &serde_json::Value, bytes: u64) -> Outcome {
+        let event = Event::Verified(leased.token, receipt.to_string());
+        Outcome::of(leased, Settlement { delivery: leased.delivery, event, output: None }).with_bytes(bytes)
+    }
+
+    fn reported_fault(&self, leased: &Leased, fault: Fault, standing: &Standing) -> Outcome {
+        let plain =
+            |event| Outcome::of(leased, Settlement { delivery: leased.delivery, event, output: None });
+        match fault {
+            Fault::Cancelled => plain(Event::LeaseReturned),
+            Fault::Gone(path) if path == leased.path => plain(Event::Vanished),
+            Fault::Gone(path) => self.reported_fault(leased, needs_what_is_gone(&path), standing),
+            Fault::Failed { class, why, output } => {
+                if class == FaultClass::Corrupt {
+                    self.queue.metrics.corrupt();
+                }
+                self.fault_of(leased, class, why, output, standing.works())
+            }
+        }
+    }
+
+    /// Remembers what an attempt left behind beside its reports.
+    async fn keep(&self, pushed: Pushed) {
+        if pushed.bytes > 0 {
+            let (row, bytes) = (self.row, pushed.bytes);
+            self.queue.metrics.pushed(&self.config.id, bytes);
+            self.queue.db.post(sqlite_kit::Lane::Normal, "bytes of a batch", move |tx| {
+                crate::store::lease::add_bytes(tx, row, bytes)
+            });
+        }
+        self.remember_present(&pushed.present).await;
+    }
+}
+
+/// Which paths of a part have been reported on.
+struct Said {
+    said: Vec<bool>,
+    answer: bool,
+}
+
+impl Said {
+    /// The path at a place that nothing was said of yet.
+    fn take<'a>(&mut self, part: &'a [Leased], place: usize) -> Option<&'a Leased> {
+        let said = self.said.get_mut(place)?;
+        self.answer = true;
+        (!std::mem::replace(said, true)).then(|| &part[place])
+    }
+
+    fn rest_is_owed(&self) -> bool {
+        self.said.iter().any(|said| !said)
+    }
+}
+
+/// The closure of a part is not known.
+fn closure_fault(error: &StoreError) -> Fault {
+    match error {
+        StoreError::NotValid { path } => Fault::Gone(path.clone()),
+        // The local store does not answer: no path is to blame.
+        other => Fault::failed(FaultClass::Unreachable, chain(other)),
+    }
+}
