@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cache_info;
-//pub mod cache_url;
+pub mod cache_url;
 pub mod derivation;
 pub mod drv_hash;
 pub mod glob;
@@ -18,7 +18,7 @@ mod store_path;
 mod text;
 
 pub use cache_info::{CacheInfo, CacheInfoError};
-//pub use cache_url::{CacheUrl, CacheUrlError};
+pub use cache_url::{CacheUrl, CacheUrlError};
 pub use derivation::{Derivation, DerivationError};
 pub use glob::{Glob, GlobError};
 pub use hash::{HashError, Sha256};
