@@ -5,9 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use sha2::{Digest, Sha256};
-
 use crate::derivation::{Derivation, print};
+use crate::hash::Sha256;
 use crate::store_path::DrvPath;
 
 /// Most derivations one walk reads.
@@ -90,7 +89,7 @@ fn one(derivation: &Derivation, known: &HashMap<DrvPath, HexHash>, masked: bool)
         && let Some(output) = derivation.outputs.values().next()
     {
         let path = output.path.as_ref().map_or("", |path| path.as_str());
-        return sha256_hex(format!("fixed:out:{}:{}:{path}", output.hash_algo, output.hash).as_bytes());
+        return Sha256::of(format!("fixed:out:{}:{}:{path}", output.hash_algo, output.hash).as_bytes()).hex();
     }
     let mut inputs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (drv, outputs) in &derivation.input_drvs {
@@ -98,16 +97,5 @@ fn one(derivation: &Derivation, known: &HashMap<DrvPath, HexHash>, masked: bool)
             inputs.entry(hash.clone()).or_default().extend(outputs.iter().cloned());
         }
     }
-    sha256_hex(&print::hashed_form(derivation, &inputs, masked))
-}
-
-fn sha256_hex(bytes: &[u8]) -> HexHash {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digest = Sha256::digest(bytes);
-    let mut hex = String::with_capacity(64);
-    for byte in digest {
-        hex.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        hex.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    hex
+    Sha256::of(&print::hashed_form(derivation, &inputs, masked)).hex()
 }

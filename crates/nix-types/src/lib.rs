@@ -1,13 +1,28 @@
-//! Nix' own things as types. Text from outside (a hook's environment, the store database, a `.drv` file, the
-//! configuration) comes in once; store paths, derivations and patterns come out, and code further in trusts them.
+//! Nix' own things as types. Text from outside (a hook's environment, the store database, a `.drv` file, a cache's
+//! files, keys, the configuration) comes in once; store paths, derivations, hashes, signatures, narinfo, cache URLs and
+//! patterns come out, and code further in trusts them.
 //! Pure: nothing here reads a file, a clock or a database; whether a path exists is for the `nix-store` crate.
 #![forbid(unsafe_code)]
 
+pub mod cache_info;
+pub mod cache_url;
 pub mod derivation;
 pub mod drv_hash;
 pub mod glob;
+pub mod hash;
+pub mod narinfo;
+pub mod nix32;
+pub mod realisation;
+pub mod signature;
 mod store_path;
+mod text;
 
+pub use cache_info::{CacheInfo, CacheInfoError};
+pub use cache_url::{CacheUrl, CacheUrlError};
 pub use derivation::{Derivation, DerivationError};
 pub use glob::{Glob, GlobError};
+pub use hash::{HashError, Sha256};
+pub use narinfo::{NarInfo, NarInfoError};
+pub use realisation::{DrvOutput, Realisation, RealisationError};
+pub use signature::{PublicKey, SecretKey, Signature, fingerprint};
 pub use store_path::{DrvPath, NotADrv, StorePath, StorePathError};

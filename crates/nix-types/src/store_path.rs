@@ -10,8 +10,7 @@ use std::sync::Arc;
 
 use hook_wire::shape::{self, HASH_LEN, PathFault};
 
-/// How many bytes of a refused text an error repeats.
-const SHOWN_MAX: usize = 200;
+use crate::text::shown;
 
 /// An absolute path of the form `<store folder>/<32 characters>-<name>`. Cloning copies a pointer; paths compare,
 /// sort and hash as their text.
@@ -60,6 +59,17 @@ impl StorePath {
         Self::parse(text.as_bytes())
     }
 
+    /// The path with this last component in a store's folder (no slash at its end).
+    ///
+    /// # Errors
+    /// As [`StorePath::parse`]; a component with a slash in it has not the form of one.
+    pub fn in_store(store_dir: &str, base_name: &str) -> Result<Self, StorePathError> {
+        if base_name.contains('/') {
+            return Err(StorePathError { shown: shown(base_name.as_bytes()), fault: PathFault::Form });
+        }
+        Self::parse_str(&format!("{store_dir}/{base_name}"))
+    }
+
     /// The whole path: `/nix/store/<hash>-<name>`.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -95,16 +105,6 @@ impl StorePath {
     pub fn is_drv(&self) -> bool {
         self.text.ends_with(".drv")
     }
-}
-
-/// At most [`SHOWN_MAX`] bytes of `bytes`, without anything a terminal would act on.
-fn shown(bytes: &[u8]) -> String {
-    let cut = &bytes[..bytes.len().min(SHOWN_MAX)];
-    let mut text: String = String::from_utf8_lossy(cut).escape_debug().collect();
-    if cut.len() < bytes.len() {
-        text.push('…');
-    }
-    text
 }
 
 impl FromStr for StorePath {
@@ -258,6 +258,15 @@ mod tests {
         let drv = DrvPath::try_from(path.clone()).unwrap();
         assert_eq!(drv.drv_name(), "a");
         assert_eq!(StorePath::from(drv), path);
+    }
+
+    #[test]
+    fn a_path_by_its_last_component() {
+        let base = "00000000000000000000000000000000-hello-2.12";
+        assert_eq!(StorePath::in_store("/nix/store", base), StorePath::parse_str(HELLO));
+        for bad in ["", "hello", &format!("x/{base}"), &format!("/nix/store/{base}"), &format!("../{base}")] {
+            assert!(StorePath::in_store("/nix/store", bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
