@@ -6,6 +6,7 @@ pub mod daemon;
 pub mod dirs;
 pub mod fake;
 pub mod gcroots;
+pub mod nar;
 pub mod process;
 pub mod sqlite;
 pub mod store;
