@@ -11,3 +11,4 @@ mod nix;
 mod process;
 mod store;
 mod support;
+mod worker;
