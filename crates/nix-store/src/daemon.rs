@@ -1,15 +1,17 @@
-//! A conversation with the Nix daemon over its socket: an order comes in, the daemon's yes or its own words of refusal
-//! come out. Speaks the worker protocol from 1.21 to 1.35, the lower of ours and the daemon's; only what this program
-//! needs of it. Blocks, for at most [`ANSWER_MAX`] per read.
+//! A conversation with the Nix daemon over its socket: an order or a question comes in, the daemon's answer or its own
+//! words of refusal come out. Speaks the worker protocol from 1.21 to 1.35, the lower of ours and the daemon's; only
+//! what this program needs of it. Blocks, for at most [`ANSWER_MAX`] per read. This file holds the greeting, the
+//! messages before an answer and the bounded reading of numbers and texts; the questions are in `ask.rs`.
 
-use std::io::{self, Read, Write};
-use std::os::unix::ffi::OsStrExt;
+use std::io::{self, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long the daemon may take to send or take the next bytes.
 pub const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// Most bytes of one answer, messages before it included: room for a list of a million paths.
+pub const ANSWER_BYTES_MAX: u64 = 256 << 20;
 /// Longest text taken from the daemon, in bytes.
 const TEXT_MAX: usize = 1 << 20;
 /// Most fields of one message.
@@ -22,13 +24,16 @@ const DAEMON_MAGIC: u64 = 0x6478_696f;
 /// The newest protocol we speak, 1.35, and the oldest, 1.21.
 const NEWEST: u64 = 0x0123;
 const OLDEST: u64 = 0x0115;
-const ADD_INDIRECT_ROOT: u64 = 12;
+
+mod ask;
 
 /// An open conversation.
 pub struct Daemon {
-    stream: UnixStream,
+    stream: BufReader<UnixStream>,
     socket: PathBuf,
     protocol: u64,
+    /// Bytes the answer under way may still have.
+    left: u64,
 }
 
 /// Why the daemon did not do it.
@@ -80,25 +85,10 @@ impl Daemon {
         let stream = UnixStream::connect(socket).map_err(refused)?;
         stream.set_read_timeout(Some(ANSWER_MAX)).map_err(refused)?;
         stream.set_write_timeout(Some(ANSWER_MAX)).map_err(refused)?;
-        let mut daemon = Self { stream, socket: socket.to_owned(), protocol: NEWEST };
+        let stream = BufReader::new(stream);
+        let mut daemon = Self { stream, socket: socket.to_owned(), protocol: NEWEST, left: ANSWER_BYTES_MAX };
         daemon.greet()?;
         Ok(daemon)
-    }
-
-    /// Registers a symlink of ours, at an absolute path, whose target the garbage collector is to keep as long as the
-    /// link is there. May be repeated.
-    ///
-    /// # Errors
-    /// [`DaemonError`]
-    pub fn add_indirect_root(&mut self, link: &Path) -> Result<(), DaemonError> {
-        let mut order = ADD_INDIRECT_ROOT.to_le_bytes().to_vec();
-        put_text(&mut order, link.as_os_str().as_bytes());
-        self.send(&order)?;
-        self.messages()?;
-        match self.number()? {
-            1 => Ok(()),
-            other => Err(self.strange(format!("it answered {other} to a new root"))),
-        }
     }
 
     fn greet(&mut self) -> Result<(), DaemonError> {
@@ -127,6 +117,7 @@ impl Daemon {
 
     /// Takes what the daemon says before an answer, until it says that the answer follows.
     fn messages(&mut self) -> Result<(), DaemonError> {
+        self.left = ANSWER_BYTES_MAX;
         for _ in 0..MESSAGES_MAX {
             match self.number()? {
                 0x616c_7473 => return Ok(()),
@@ -203,11 +194,14 @@ impl Daemon {
     }
 
     fn read(&mut self, bytes: &mut [u8]) -> Result<(), DaemonError> {
+        let too_much =
+            || self.strange(format!("it sent more than {ANSWER_BYTES_MAX} bytes before and in one answer"));
+        self.left = self.left.checked_sub(bytes.len() as u64).ok_or_else(too_much)?;
         self.stream.read_exact(bytes).map_err(|source| self.broken(source))
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<(), DaemonError> {
-        self.stream.write_all(bytes).map_err(|source| self.broken(source))
+        self.stream.get_mut().write_all(bytes).map_err(|source| self.broken(source))
     }
 
     fn broken(&self, source: io::Error) -> DaemonError {

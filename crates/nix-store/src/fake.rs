@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix_types::{DrvPath, StorePath};
 
-use crate::store::{Cursor, Filter, Page, PathInfo, Store, StoreError, ours};
+use crate::store::{Cursor, Filter, Page, PathInfo, Realisation, Store, StoreError, ours};
 
 /// A store in memory.
 pub struct FakeStore {
@@ -21,6 +21,7 @@ struct State {
     ids: BTreeMap<StorePath, i64>,
     paths: BTreeMap<i64, PathInfo>,
     outputs: BTreeMap<DrvPath, BTreeSet<StorePath>>,
+    realisations: BTreeMap<String, Realisation>,
 }
 
 impl FakeStore {
@@ -74,6 +75,20 @@ impl FakeStore {
         self.state().outputs.insert(drv.clone(), outputs.iter().cloned().collect());
     }
 
+    /// Notes what a content-addressed output was built to; one of the same id is replaced.
+    ///
+    /// # Errors
+    /// [`StoreError::NotValid`] when that path is not valid.
+    pub fn add_realisation(&self, realisation: Realisation) -> Result<(), StoreError> {
+        ours(&self.store_dir, &realisation.out_path)?;
+        let mut state = self.state();
+        if !state.ids.contains_key(&realisation.out_path) {
+            return Err(StoreError::NotValid { path: realisation.out_path });
+        }
+        state.realisations.insert(realisation.id.clone(), realisation);
+        Ok(())
+    }
+
     /// Removes a path, as the garbage collector does.
     ///
     /// # Errors
@@ -88,6 +103,7 @@ impl FakeStore {
         }
         if let Some(id) = state.ids.remove(path) {
             state.paths.remove(&id);
+            state.realisations.retain(|_, realisation| realisation.out_path != *path);
         }
         Ok(())
     }
@@ -155,6 +171,12 @@ impl Store for FakeStore {
         let derived = state.paths.values().filter(|info| info.deriver.as_ref() == Some(drv.store_path()));
         let all: BTreeSet<_> = valid.chain(derived.map(|info| info.path.clone())).collect();
         Ok(all.into_iter().collect())
+    }
+
+    fn realisations_of(&self, path: &StorePath) -> Result<Vec<Realisation>, StoreError> {
+        ours(&self.store_dir, path)?;
+        let state = self.ask()?;
+        Ok(state.realisations.values().filter(|realisation| realisation.out_path == *path).cloned().collect())
     }
 
     fn valid_page(&self, filter: &Filter, after: Cursor, limit: usize) -> Result<Page, StoreError> {

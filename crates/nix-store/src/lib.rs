@@ -4,13 +4,20 @@
 pub mod copy;
 pub mod daemon;
 pub mod dirs;
+mod drv_file;
 pub mod fake;
 pub mod gcroots;
+pub mod local;
+pub mod nar;
+mod order;
 pub mod process;
 pub mod sqlite;
 pub mod store;
+pub mod worker;
 
 pub use dirs::StoreDirs;
 pub use fake::FakeStore;
+pub use local::LocalStore;
 pub use sqlite::SqliteStore;
-pub use store::{Filter, PathInfo, Store, StoreError};
+pub use store::{Filter, PathInfo, Realisation, Store, StoreError};
+pub use worker::WorkerStore;

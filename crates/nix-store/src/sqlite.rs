@@ -11,11 +11,12 @@ use nix_types::{DrvPath, StorePath};
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use crate::dirs::StoreDirs;
-use crate::store::{Cursor, Filter, Page, PathInfo, Store, StoreError, ours};
+use crate::store::{Cursor, Filter, Page, PathInfo, Realisation, Store, StoreError, ours};
 
 mod closure;
 mod open;
 mod outputs;
+mod realisations;
 
 /// Most connections kept open while nobody asks.
 const IDLE_MAX: usize = 4;
@@ -93,6 +94,19 @@ impl Store for SqliteStore {
         self.ask(|database| Ok(database.id_of(path)?.is_some()))
     }
 
+    fn valid_among(&self, paths: &[StorePath]) -> Result<Vec<StorePath>, StoreError> {
+        paths.iter().try_for_each(|path| ours(self.dirs.store(), path))?;
+        self.ask(|database| {
+            database.snapshot(|| {
+                let mut valid = Vec::new();
+                for path in paths {
+                    valid.extend(database.id_of(path)?.map(|_| path.clone()));
+                }
+                Ok(valid)
+            })
+        })
+    }
+
     fn path_info(&self, path: &StorePath) -> Result<Option<PathInfo>, StoreError> {
         ours(self.dirs.store(), path)?;
         self.ask(|database| {
@@ -114,6 +128,11 @@ impl Store for SqliteStore {
     fn outputs_of(&self, drv: &DrvPath) -> Result<Vec<StorePath>, StoreError> {
         ours(self.dirs.store(), drv.store_path())?;
         self.ask(|database| database.snapshot(|| outputs::of(database, drv)))
+    }
+
+    fn realisations_of(&self, path: &StorePath) -> Result<Vec<Realisation>, StoreError> {
+        ours(self.dirs.store(), path)?;
+        self.ask(|database| database.snapshot(|| database.realisations_of(path)))
     }
 
     fn valid_page(&self, filter: &Filter, after: Cursor, limit: usize) -> Result<Page, StoreError> {

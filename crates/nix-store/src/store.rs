@@ -1,12 +1,17 @@
-//! Questions about the local store, in our words. Store paths come in, what Nix knows of them comes out. One real side
-//! ([`SqliteStore`](crate::sqlite::SqliteStore)), one for tests ([`FakeStore`](crate::fake::FakeStore)); the same
-//! tests run on both. Nothing here changes the store. Calls block: give them a thread of their own.
+//! Questions about the local store, in our words. Store paths come in, what Nix knows of them comes out. Two real sides,
+//! the database ([`SqliteStore`](crate::sqlite::SqliteStore)) and the daemon
+//! ([`WorkerStore`](crate::worker::WorkerStore)), with a choice between them ([`LocalStore`](crate::local::LocalStore)),
+//! and one for tests ([`FakeStore`](crate::fake::FakeStore)); the same tests run on all. Nothing here changes the store.
+//! Calls block: give them a thread of their own.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
 use nix_types::drv_hash::HashError;
 use nix_types::{DerivationError, DrvPath, StorePath, StorePathError};
+
+use crate::daemon::DaemonError;
 
 /// Most paths one closure may have.
 pub const CLOSURE_MAX: usize = 1_000_000;
@@ -34,6 +39,19 @@ pub struct PathInfo {
     pub ca: Option<String>,
 }
 
+/// What a content-addressed output was built to, as a cache keeps it in `realisations/<id>.doi`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Realisation {
+    /// Which output of which derivation: `sha256:`, 64 digits of base 16, `!` and the output's name.
+    pub id: String,
+    /// The path it was built to.
+    pub out_path: StorePath,
+    /// Signatures, `name:base64` each.
+    pub signatures: Vec<String>,
+    /// The realisations it was built from, by id, and the paths they have.
+    pub dependent_realisations: BTreeMap<String, StorePath>,
+}
+
 /// Which valid paths are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -43,7 +61,8 @@ pub struct Filter {
     pub registered_since: Option<u64>,
 }
 
-/// A place in the order of registration. The default is before the first path.
+/// A place in the order of one store's listing. The default is before the first path. That of one store means nothing
+/// to another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor(pub(crate) i64);
 
@@ -67,6 +86,20 @@ pub trait Store: Send + Sync {
     /// [`StoreError`]
     fn is_valid(&self, path: &StorePath) -> Result<bool, StoreError>;
 
+    /// Those of the paths that are valid, in the order they were given in.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn valid_among(&self, paths: &[StorePath]) -> Result<Vec<StorePath>, StoreError> {
+        let mut valid = Vec::new();
+        for path in paths {
+            if self.is_valid(path)? {
+                valid.push(path.clone());
+            }
+        }
+        Ok(valid)
+    }
+
     /// What is registered about it; `None` when it is not valid.
     ///
     /// # Errors
@@ -87,6 +120,13 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`]
     fn outputs_of(&self, drv: &DrvPath) -> Result<Vec<StorePath>, StoreError>;
+
+    /// The realisations Nix noted whose path this is, sorted by id. Empty when there are none: the path is not valid or
+    /// not content-addressed, or this Nix keeps no such notes, or keeps them in the form of 2.35 and newer.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn realisations_of(&self, path: &StorePath) -> Result<Vec<Realisation>, StoreError>;
 
     /// At most `limit` valid paths behind `after`, in the order of their registration. Pages of one listing may see
     /// changes made between them; what is registered later comes later.
@@ -220,6 +260,15 @@ pub enum StoreError {
         #[source]
         source: Box<HashError<StoreError>>,
     },
+    /// The Nix daemon does not answer.
+    #[error("cannot ask the Nix daemon for {what}")]
+    Daemon {
+        /// What was asked.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: DaemonError,
+    },
     /// A test wants it so.
     #[error("the store does not answer: {why}")]
     Down {
@@ -237,6 +286,10 @@ impl StoreError {
             | Self::Open { .. }
             | Self::Query { .. }
             | Self::ReadDrv { .. }
+            | Self::Daemon {
+                source: DaemonError::Connect { .. } | DaemonError::Broken { .. } | DaemonError::Refused { .. },
+                ..
+            }
             | Self::Down { .. } => Class::Retry,
             Self::NotInThisStore { .. }
             | Self::Schema { .. }
@@ -244,7 +297,8 @@ impl StoreError {
             | Self::NotValid { .. }
             | Self::ClosureTooLarge
             | Self::Derivation { .. }
-            | Self::DrvHash { .. } => Class::GiveUp,
+            | Self::DrvHash { .. }
+            | Self::Daemon { source: DaemonError::Protocol { .. }, .. } => Class::GiveUp,
         }
     }
 }

@@ -3,13 +3,12 @@
 //! (Nix up to 2.34) or under its path (later). What is in none of these places, a path may still name as its deriver.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
 
-use nix_types::{Derivation, DerivationError, DrvPath, StorePath, derivation, drv_hash};
+use nix_types::{DrvPath, StorePath};
 use rusqlite::params;
 
 use super::Database;
+use crate::drv_file::{hash_of, read};
 use crate::store::StoreError;
 
 pub(super) fn of(database: &Database<'_>, drv: &DrvPath) -> Result<Vec<StorePath>, StoreError> {
@@ -36,20 +35,6 @@ pub(super) fn of(database: &Database<'_>, drv: &DrvPath) -> Result<Vec<StorePath
         outputs.extend(database.derived_from(drv)?);
     }
     Ok(outputs.into_iter().collect())
-}
-
-/// The derivation's file; `None` when it is gone, or of the newer form this program does not read.
-fn read(drv: &DrvPath) -> Result<Option<Derivation>, StoreError> {
-    let bytes = match fs::read(drv.as_str()) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(StoreError::ReadDrv { drv: drv.clone(), source }),
-    };
-    match derivation::parse(&bytes) {
-        Ok(derivation) => Ok(Some(derivation)),
-        Err(DerivationError::Dynamic) => Ok(None),
-        Err(source) => Err(StoreError::Derivation { drv: drv.clone(), source }),
-    }
 }
 
 impl Database<'_> {
@@ -86,7 +71,7 @@ impl Database<'_> {
         self.paths("derived paths", "SELECT path FROM ValidPaths WHERE deriver = ?1", params![drv.as_str()])
     }
 
-    fn has_table(&self, name: &str) -> Result<bool, StoreError> {
+    pub(super) fn has_table(&self, name: &str) -> Result<bool, StoreError> {
         let sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1";
         Ok(self.one("the list of tables", sql, [name], |_| Ok(()))?.is_some())
     }
@@ -100,12 +85,4 @@ impl Database<'_> {
         let texts: Vec<String> = self.all(what, sql, wanted, |row| row.get(0))?;
         texts.iter().map(|text| self.path(text)).collect()
     }
-}
-
-fn hash_of(drv: &DrvPath) -> Result<String, StoreError> {
-    let read = |input: &DrvPath| {
-        read(input)?.ok_or_else(|| StoreError::NotValid { path: input.store_path().clone() })
-    };
-    drv_hash::of(drv, read)
-        .map_err(|source| StoreError::DrvHash { drv: drv.clone(), source: Box::new(source) })
 }

@@ -15,8 +15,8 @@ use crate::support::{Ended, command, until};
 
 const CONFIG: &str = "substituters =\nsandbox = false\nbuild-users-group =\nexperimental-features = nix-command ca-derivations\n";
 
-/// a ← b (refers to itself) ← c (two outputs); a download; a content-addressed one and its user; one that is told
-/// apart by `seed`.
+/// a ← b (refers to itself) ← c (two outputs); a download; a content-addressed one, another that uses it, and its user;
+/// one that is told apart by `seed`.
 const SET: &str = r#"
 { seed ? "0" }:
 let
@@ -32,6 +32,7 @@ in rec {
   c = run "c" { outputs = [ "out" "dev" ]; } "echo ${b} > $out; echo $out > $dev";
   fod = run "fod" fixed "echo hi > $out";
   ca = run "ca" floating "echo ca > $out";
+  catop = run "catop" floating "${bb} cat ${ca} > $out; echo ${ca} >> $out";
   user = run "user" {} "${bb} cat ${ca} > $out; echo ${ca} >> $out";
   seeded = run "seeded" { inherit seed; } "echo $seed > $out";
 }
@@ -134,6 +135,13 @@ impl Nix {
         until("the daemon to listen", || UnixStream::connect(&socket).ok());
         daemon
     }
+}
+
+/// The processes a daemon began for its conversations.
+pub(crate) fn workers_of(daemon: &Ended) -> Vec<u32> {
+    let children = format!("/proc/{0}/task/{0}/children", daemon.0.id());
+    let children = fs::read_to_string(children).unwrap();
+    children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
 impl Drop for Nix {

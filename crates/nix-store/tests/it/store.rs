@@ -1,14 +1,14 @@
 //! The store: the same questions to the real one and to the fake, then what only a database can do.
 #![expect(clippy::disallowed_methods, reason = "makes and damages databases of tests")]
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::time::Instant;
 
 use nix_store::store::{Class, Cursor, all_valid};
-use nix_store::{FakeStore, Filter, PathInfo, SqliteStore, Store, StoreError};
+use nix_store::{FakeStore, Filter, PathInfo, Realisation, SqliteStore, Store, StoreError, WorkerStore};
 use nix_types::{DrvPath, StorePath};
 use rusqlite::{Connection, params};
 
@@ -16,17 +16,17 @@ use crate::nix::Nix;
 use crate::support::again;
 
 /// What the suite knows of the store it asks.
-struct World {
-    a: StorePath,
-    b: StorePath,
-    c: StorePath,
-    c_dev: StorePath,
-    a_drv: DrvPath,
-    c_drv: DrvPath,
-    unbuilt_drv: DrvPath,
+pub(crate) struct World {
+    pub(crate) a: StorePath,
+    pub(crate) b: StorePath,
+    pub(crate) c: StorePath,
+    pub(crate) c_dev: StorePath,
+    pub(crate) a_drv: DrvPath,
+    pub(crate) c_drv: DrvPath,
+    pub(crate) unbuilt_drv: DrvPath,
 }
 
-fn real() -> (Nix, World) {
+pub(crate) fn real() -> (Nix, World) {
     let nix = Nix::new();
     let drvs = nix.drvs(&["a", "c", "fod"]);
     let built = nix.build(&["a", "b", "c", "c.dev"]);
@@ -96,7 +96,7 @@ fn the_fake_store_conforms() {
 }
 
 /// What every store must answer.
-fn conforms(store: &dyn Store, world: &World) {
+pub(crate) fn conforms(store: &dyn Store, world: &World) {
     let World { a, b, c, c_dev, a_drv, c_drv, unbuilt_drv } = world;
     validity(store, world);
 
@@ -146,6 +146,12 @@ fn validity(store: &dyn Store, world: &World) {
     }
     let absent = sibling(&world.a, '7', "a");
     assert!(!store.is_valid(&absent).unwrap());
+    let some = [&world.c, &absent, &world.a, &world.c].map(StorePath::clone);
+    let valid = [&world.c, &world.a, &world.c].map(StorePath::clone);
+    assert_eq!(store.valid_among(&some).unwrap(), valid, "in the order they were asked for");
+    assert_eq!(store.valid_among(&[]).unwrap(), []);
+    assert_eq!(store.realisations_of(&absent).unwrap(), []);
+    assert_eq!(store.realisations_of(world.a_drv.store_path()).unwrap(), []);
     assert_eq!(store.path_info(&absent).unwrap(), None);
     let gone = store.closure(&[world.a.clone(), absent.clone()]).unwrap_err();
     assert!(matches!(&gone, StoreError::NotValid { path } if *path == absent), "{gone}");
@@ -158,6 +164,8 @@ fn validity(store: &dyn Store, world: &World) {
         store.path_info(&foreign).map(drop),
         store.closure(std::slice::from_ref(&foreign)).map(drop),
         store.outputs_of(&foreign_drv).map(drop),
+        store.valid_among(&[world.a.clone(), foreign.clone()]).map(drop),
+        store.realisations_of(&foreign).map(drop),
     ];
     for answer in answers {
         let error = answer.unwrap_err();
@@ -262,7 +270,7 @@ fn the_closure_is_what_nix_says() {
 }
 
 /// Each path comes once and after all it refers to.
-fn in_order(closure: &[PathInfo]) {
+pub(crate) fn in_order(closure: &[PathInfo]) {
     let place: HashMap<_, _> = closure.iter().enumerate().map(|(n, info)| (&info.path, n)).collect();
     assert_eq!(place.len(), closure.len());
     for info in closure {
@@ -275,7 +283,11 @@ fn in_order(closure: &[PathInfo]) {
 #[test]
 fn outputs_of_every_kind() {
     let nix = Nix::new();
-    let store = SqliteStore::new(nix.dirs());
+    finds_outputs(&nix, &SqliteStore::new(nix.dirs()));
+}
+
+/// Outputs known before and after the build, of what is collected in part, and by their deriver alone.
+pub(crate) fn finds_outputs(nix: &Nix, store: &dyn Store) {
     let [fod, ca, user, c]: [DrvPath; 4] = nix.drvs(&["fod", "ca", "user", "c"]).try_into().unwrap();
     for drv in [&fod, &ca, &user, &c] {
         assert_eq!(store.outputs_of(drv).unwrap(), [], "nothing is built yet");
@@ -296,6 +308,84 @@ fn outputs_of_every_kind() {
     nix.run("nix-store", &["--delete", "--ignore-liveness", c.as_str()]);
     assert!(!store.is_valid(c.store_path()).unwrap());
     assert_eq!(store.outputs_of(&c).unwrap(), [built[0].clone()], "known by its deriver alone");
+}
+
+/// Sorted by id, without what they depend on.
+fn ids(realisations: &[Realisation]) -> Vec<&str> {
+    realisations.iter().map(|realisation| realisation.id.as_str()).collect()
+}
+
+#[test]
+fn realisations_are_those_that_nix_copies() {
+    let nix = Nix::new();
+    let (ca, top, plain) = (nix.one("ca"), nix.one("catop"), nix.one("a"));
+    let store = SqliteStore::new(nix.dirs());
+    let cache = nix.path("cache");
+    let url = format!("file://{}?compression=none", cache.display());
+    let set = nix.path("set.nix");
+    nix.run("nix", &["copy", "--to", &url, "--file", set.to_str().unwrap(), "catop"]);
+    let mut theirs = BTreeMap::new();
+    for entry in fs::read_dir(cache.join("realisations")).unwrap() {
+        let value: serde_json::Value =
+            serde_json::from_slice(&fs::read(entry.unwrap().path()).unwrap()).unwrap();
+        theirs.insert(value["id"].as_str().unwrap().to_owned(), value);
+    }
+    assert_eq!(theirs.len(), 2);
+    let base = |path: &StorePath| serde_json::Value::from(path.base_name());
+    let mut met = 0;
+    for path in [&ca, &top] {
+        let ours = store.realisations_of(path).unwrap();
+        assert!(ids(&ours).is_sorted() && !ours.is_empty());
+        for one in ours.iter().filter(|one| theirs.contains_key(&one.id)) {
+            met += 1;
+            let (value, dependents) = (&theirs[&one.id], &one.dependent_realisations);
+            assert_eq!(
+                (base(path), base(&one.out_path)),
+                (value["outPath"].clone(), value["outPath"].clone())
+            );
+            let dependents: serde_json::Map<_, _> =
+                dependents.iter().map(|(id, path)| (id.clone(), base(path))).collect();
+            assert_eq!(serde_json::Value::from(dependents), value["dependentRealisations"]);
+            assert_eq!(one.signatures, [""; 0]);
+        }
+    }
+    assert_eq!(met, 2);
+    // The daemon is asked by the deriver: for the top one that is the resolved derivation.
+    let daemon = nix.daemon();
+    let worker = WorkerStore::new(nix.dirs());
+    assert_eq!(worker.realisations_of(&ca).unwrap(), store.realisations_of(&ca).unwrap());
+    let by_deriver = worker.realisations_of(&top).unwrap();
+    assert!(by_deriver.len() == 1 && store.realisations_of(&top).unwrap().contains(&by_deriver[0]));
+    drop(daemon);
+    // An older or a newer Nix has no such tables.
+    let db = Connection::open(nix.dirs().database()).unwrap();
+    db.execute_batch("DROP TABLE RealisationsRefs").unwrap();
+    let bare = store.realisations_of(&top).unwrap();
+    assert!(!bare.is_empty() && bare.iter().all(|one| one.dependent_realisations.is_empty()));
+    db.execute_batch("DROP TABLE Realisations").unwrap();
+    assert_eq!(store.realisations_of(&ca).unwrap(), []);
+    assert_eq!(store.realisations_of(&plain).unwrap(), []);
+}
+
+#[test]
+fn the_fake_knows_realisations() {
+    let (store, world) = fake();
+    let realisation = |id: &str, path: &StorePath| Realisation {
+        id: id.to_owned(),
+        out_path: path.clone(),
+        signatures: vec![],
+        dependent_realisations: BTreeMap::new(),
+    };
+    for id in ["sha256:b!out", "sha256:a!out"] {
+        store.add_realisation(realisation(id, &world.c_dev)).unwrap();
+    }
+    let found = store.realisations_of(&world.c_dev).unwrap();
+    assert_eq!(ids(&found), ["sha256:a!out", "sha256:b!out"]);
+    let absent = realisation("sha256:c!out", &sibling(&world.a, '7', "a"));
+    assert!(matches!(store.add_realisation(absent), Err(StoreError::NotValid { .. })));
+    store.remove(&world.c_dev).unwrap();
+    store.add_simple(&world.c_dev, &[]).unwrap();
+    assert_eq!(store.realisations_of(&world.c_dev).unwrap(), [], "they went with their path");
 }
 
 #[test]
