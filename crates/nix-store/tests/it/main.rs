@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail like the test itself")]
 
 mod copy;
+mod formats;
 mod fuzz;
 mod gcroots;
 mod http;
