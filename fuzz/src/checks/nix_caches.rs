@@ -2,7 +2,10 @@
 
 use std::error::Error;
 
+use nix_types::cache_info::CACHE_INFO_BYTES_MAX;
 use nix_types::cache_url::{Place, URL_MAX};
+use nix_types::narinfo::NARINFO_BYTES_MAX;
+use nix_types::realisation::REALISATION_BYTES_MAX;
 use nix_types::{CacheInfo, CacheUrl, NarInfo, PublicKey, Realisation, SecretKey, Sha256, Signature, nix32};
 
 const STORE: &str = "/nix/store";
@@ -78,8 +81,10 @@ pub fn narinfo(bytes: &[u8]) {
     match NarInfo::parse(&String::from_utf8_lossy(bytes), STORE) {
         Ok(read) => {
             let written = read.to_text();
-            let again = NarInfo::parse(&written, STORE);
-            assert_eq!(again.as_ref(), Ok(&read));
+            // The lines it may leave out are written, and may be too much.
+            if written.len() <= NARINFO_BYTES_MAX {
+                assert_eq!(NarInfo::parse(&written, STORE).as_ref(), Ok(&read));
+            }
             assert!(read.references.is_sorted() && read.nar_size > 0);
             assert!(read.store_path.as_str().starts_with(STORE));
             assert!(!read.fingerprint().contains(char::is_whitespace));
@@ -96,7 +101,11 @@ pub fn narinfo(bytes: &[u8]) {
 /// A `nix-cache-info`: what was read is written and read again as the same.
 pub fn cache_info(bytes: &[u8]) {
     match CacheInfo::parse(&String::from_utf8_lossy(bytes)) {
-        Ok(read) => assert_eq!(CacheInfo::parse(&read.to_text()), Ok(read)),
+        Ok(read) => {
+            let written = read.to_text();
+            // As for a narinfo, and so for a realisation.
+            assert!(written.len() > CACHE_INFO_BYTES_MAX || CacheInfo::parse(&written) == Ok(read));
+        }
         Err(error) => shown(&error),
     }
 }
@@ -105,8 +114,11 @@ pub fn cache_info(bytes: &[u8]) {
 pub fn realisation(bytes: &[u8]) {
     match Realisation::parse(&String::from_utf8_lossy(bytes), STORE) {
         Ok(read) => {
-            assert_eq!(Realisation::parse(&read.to_json(), STORE).as_ref(), Ok(&read));
-            assert!(read.to_json().starts_with(read.fingerprint().trim_end_matches('}')));
+            let written = read.to_json();
+            if written.len() <= REALISATION_BYTES_MAX {
+                assert_eq!(Realisation::parse(&written, STORE).as_ref(), Ok(&read));
+            }
+            assert!(written.starts_with(read.fingerprint().trim_end_matches('}')));
             let key = read.id.key();
             let name = key.strip_prefix("realisations/").expect("all are in one folder");
             assert!(!name.contains(['/', '\0']) && name.is_ascii() && key.ends_with(".doi"));
