@@ -8,6 +8,7 @@ mod drv_file;
 pub mod fake;
 pub mod gcroots;
 pub mod local;
+pub mod log;
 pub mod nar;
 mod order;
 pub mod process;

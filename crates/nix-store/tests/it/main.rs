@@ -6,6 +6,7 @@ mod copy;
 mod fuzz;
 mod gcroots;
 mod http;
+mod log;
 mod nar;
 mod nix;
 mod process;
