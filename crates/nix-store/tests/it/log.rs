@@ -52,10 +52,10 @@ fn the_log_is_what_the_builder_wrote() {
         ("line", b"hello\n".to_vec()),
         ("nothing", vec![]),
         ("runs", runs),
-        ("long-run", vec![b'x'; 2_500_000]),
-        ("any-bytes", random(200_000, 256)),
-        ("few-letters", random(1_200_000, 4)),
-        ("blocks", [random(950_000, 256), vec![0; 950_000]].concat()),
+        ("long-run", vec![b'x'; 1_500_000]),
+        ("any-bytes", random(100_000, 256)),
+        ("few-letters", random(950_000, 4)),
+        ("blocks", [random(902_000, 256), vec![0; 1000]].concat()),
     ];
     for (name, bytes) in &cases {
         let drv = say(&nix, name, bytes, &[]);
