@@ -83,7 +83,7 @@ pub fn nix_worker(bytes: &[u8]) {
         0 => store.is_valid(path).err(),
         1 => store.valid_among(&[path.clone(), path.clone()]).map(|valid| assert!(valid.len() <= 2)).err(),
         2 => store.path_info(path).map(|info| assert!(info.is_none_or(|info| info.path == *path))).err(),
-        3 => store.closure(&[path.clone()]).map(|closure| closed(&closure)).err(),
+        3 => store.closure(std::slice::from_ref(path)).map(|closure| closed(&closure)).err(),
         4 => store.outputs_of(drv).map(|outputs| assert!(outputs.is_sorted())).err(),
         5 => store.realisations_of(path).err(),
         6 => store
