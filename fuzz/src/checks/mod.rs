@@ -7,3 +7,4 @@ pub mod eka_queue;
 pub mod hook_wire;
 pub mod nix_store;
 pub mod nix_types;
+pub mod object_kit;
