@@ -12,6 +12,7 @@ pub mod config;
 pub mod control;
 pub mod delivery;
 pub mod filter;
+mod folders;
 mod housekeeping;
 mod intake;
 pub mod lane;

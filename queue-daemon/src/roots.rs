@@ -1,12 +1,13 @@
 //! Keeps queued paths from the garbage collector.
 //!
 //! In flow the paths that are being taken in and those whose deliveries have ended; out flow links that Nix
-//! honours. A path is held before its validity is asked and before the table knows it, and let go when neither an
-//! intake under way nor the table needs it. The links are an index: `rebuild` makes them agree with the table.
+//! honours, and a word to a collection that is under way. A path is held before its validity is asked and before the
+//! table knows it, and let go when neither an intake under way nor the table needs it. The links are an index: `rebuild` makes them agree with the table.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use nix_store::collector::{Collector, NotTold};
 use nix_store::gcroots::{GcRoots, RootsError};
 use nix_types::StorePath;
 use rusqlite::Connection;
@@ -20,6 +21,7 @@ const CHUNK_PATHS: u32 = 2_000;
 /// The roots of the queue.
 pub struct RootKeeper {
     roots: GcRoots,
+    collector: Collector,
     reader: Reader,
     /// Intakes under way, by path: the table does not know these yet.
     held: Mutex<HashMap<StorePath, Hold>>,
@@ -54,10 +56,10 @@ pub struct Rebuilt {
 }
 
 impl RootKeeper {
-    /// Wraps an opened roots folder.
+    /// Wraps an opened roots folder, and the collector that honours what is in it.
     #[must_use]
-    pub fn new(roots: GcRoots, reader: Reader) -> Self {
-        Self { roots, reader, held: Mutex::default() }
+    pub fn new(roots: GcRoots, collector: Collector, reader: Reader) -> Self {
+        Self { roots, collector, reader, held: Mutex::default() }
     }
 
     /// Makes the root of a path that is being taken in.
@@ -69,6 +71,14 @@ impl RootKeeper {
         self.roots.add(path)?;
         held.entry(path.clone()).or_default().count += 1;
         Ok(())
+    }
+
+    /// Tells a garbage collection that is under way of paths that are held: it read the roots before these were made.
+    ///
+    /// # Errors
+    /// When there is one and it does not take them; they may be deleted although they are held.
+    pub fn tell_collector(&self, held: &[StorePath]) -> Result<(), NotTold> {
+        self.collector.keep(held)
     }
 
     /// The intake of a held path has ended: from now on the table decides.

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix_store::collector::Collector;
 use nix_store::gcroots::{GcRoots, RootsError};
 use nix_store::{SqliteStore, Store, StoreDirs};
 use service_kit::backoff::Rng;
@@ -20,7 +21,7 @@ use sqlite_kit::{CallError, Lane as DbLane, Options, Reader, Writer, WriterThrea
 use crate::config::{CacheConfig, CacheKind, Config};
 use crate::control::server::{self as control, Control};
 use crate::delivery::Policy;
-use crate::intake::admit::{Admission, WakeLanes};
+use crate::intake::admit::{Admissions, WakeLanes};
 use crate::intake::socket;
 use crate::intake::spool::Spool;
 use crate::lane::{Lane, LaneStops};
@@ -34,7 +35,7 @@ use crate::roots::RootKeeper;
 use crate::route::Door;
 use crate::store::schema::{APPLICATION_ID, MIGRATIONS};
 use crate::store::{DestinationRows, RowError, lease};
-use crate::{housekeeping, sockets};
+use crate::{folders, housekeeping, sockets};
 
 /// Makes the engine of a destination.
 pub type Engines = Box<dyn Fn(&CacheConfig) -> Arc<dyn Push> + Send>;
@@ -129,7 +130,7 @@ pub async fn start(setup: Setup) -> Result<Running, StartError> {
     let (rows, last_token) = prepare(&db, &config, &clock).await?;
     let roots = GcRoots::choose(&dirs, &config.queue.state_dir.join("gcroots"))?;
     tracing::info!("queued paths are kept from the garbage collector by {roots}");
-    let roots = Arc::new(RootKeeper::new(roots, reader.clone()));
+    let roots = Arc::new(RootKeeper::new(roots, Collector::new(&dirs), reader.clone()));
     let store = store.unwrap_or_else(|| Arc::new(SqliteStore::new(dirs)));
     let doors = doors(&config);
     let queue =
@@ -204,9 +205,7 @@ impl Running {
 }
 
 fn make_folder(what: &'static str, path: &Path, mode: u32) -> Result<(), StartError> {
-    use std::os::unix::fs::DirBuilderExt;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(path);
-    made.map_err(|source| StartError::Folder { what, path: path.to_owned(), source })
+    folders::make(path, mode).map_err(|source| StartError::Folder { what, path: path.to_owned(), source })
 }
 
 /// What must be true before anybody asks: destinations have rows, and nobody holds a lease.
@@ -286,11 +285,8 @@ fn start_intake(
         })
     };
     // Two threads, so that a large push or a full spool holds no hook.
-    let admission = |name| {
-        Admission::start(name, Arc::clone(queue), Arc::clone(&queue.store), Arc::clone(&wake))
-            .map_err(StartError::Thread)
-    };
-    let (urgent, bulk) = (admission("admit")?, admission("admit-bulk")?);
+    let Admissions { urgent, bulk } =
+        Admissions::start(queue, &queue.store, &wake).map_err(StartError::Thread)?;
     let spool = Arc::new(Spool::new(Arc::clone(queue), bulk.clone()));
     let control = Arc::new(Control {
         queue: Arc::clone(queue),

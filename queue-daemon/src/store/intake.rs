@@ -35,6 +35,8 @@ pub(crate) struct NewDelivery {
     pub(crate) gone: bool,
     /// How long a receipt counts before a new request pushes again.
     pub(crate) presence_ttl: Duration,
+    /// Whether tag and derivation of the request replace what another user said.
+    pub(crate) may_retell: bool,
 }
 
 /// Looks an idempotency key up.
@@ -167,17 +169,27 @@ fn join(
             machine::keep_trace(tx, delivery, &trace, now)?;
         }
     }
+    retell(tx, delivery, request, new.may_retell)?;
+    Ok((delivery, result))
+}
+
+/// The higher priority and the newer words hold; but nobody's words replace those of another user, unless they may.
+fn retell(tx: &Connection, delivery: i64, request: &Request, may_retell: bool) -> Result<(), RowError> {
     tx.prepare_cached(
-        "UPDATE delivery SET priority = max(priority, ?2), drv = coalesce(?3, drv), tag = coalesce(?4, tag)
+        "UPDATE delivery SET priority = max(priority, ?2),
+           drv = iif(?5 OR uid = ?6 OR drv IS NULL, coalesce(?3, drv), drv),
+           tag = iif(?5 OR uid = ?6 OR tag IS NULL, coalesce(?4, tag), tag)
          WHERE id = ?1",
     )?
     .execute(params![
         delivery,
         request.priority,
         request.drv.as_ref().map(DrvPath::as_str),
-        request.tag
+        request.tag,
+        may_retell,
+        request.uid,
     ])?;
-    Ok((delivery, result))
+    Ok(())
 }
 
 /// How many deliveries a request has.
