@@ -2,7 +2,8 @@
 //!
 //! In flow the paths that are being taken in and those whose deliveries have ended; out flow links that Nix
 //! honours, and a word to a collection that is under way. A path is held before its validity is asked and before the
-//! table knows it, and let go when neither an intake under way nor the table needs it. The links are an index: `rebuild` makes them agree with the table.
+//! table knows it, and let go when neither an intake under way nor the table needs it. The links are an index: `rebuild`
+//! makes them agree with the table.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
