@@ -89,10 +89,10 @@ impl Preparer {
         // Held first and looked at then: a path that is valid now stays valid.
         self.hold(prepared)?;
         let may_retell = self.may_retell(&prepared.request);
-        for path in prepared.held.clone() {
-            self.prepare_path(&path, may_retell, prepared)?;
-        }
-        Ok(())
+        let held = std::mem::take(&mut prepared.held);
+        let done = held.iter().try_for_each(|path| self.prepare_path(path, may_retell, prepared));
+        prepared.held = held;
+        done
     }
 
     /// Makes the roots, and tells a garbage collection that has read its roots already.
