@@ -11,6 +11,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix_types::StorePath;
@@ -29,10 +30,14 @@ const NOTED: u8 = b'1';
 /// How often one that hangs up is looked for again: each time, a collection has ended and another may have begun.
 const TRIES_MAX: u32 = 3;
 
-/// Where a running collection of one store listens.
-#[derive(Debug, Clone)]
+/// Where a running collection of one store listens, and the conversation with it.
+///
+/// It is the collector that hangs up, at its end: one that accepts a client which is gone already may abort (seen with
+/// Nix 2.8: it forgets to join that client's thread).
+#[derive(Debug)]
 pub struct Collector {
     socket: PathBuf,
+    talk: Mutex<Option<Talk>>,
 }
 
 /// A collection is under way and did not hear of the paths: they may be deleted although they have roots. Ask again
@@ -48,11 +53,18 @@ pub struct NotTold {
     source: io::Error,
 }
 
+#[derive(Debug)]
+struct Talk {
+    stream: UnixStream,
+    /// Answers that were late and are still to come.
+    owed: usize,
+}
+
 impl Collector {
     /// The collector of the store in these folders.
     #[must_use]
     pub fn new(dirs: &StoreDirs) -> Self {
-        Self { socket: dirs.state().join("gc-socket/socket") }
+        Self { socket: dirs.state().join("gc-socket/socket"), talk: Mutex::default() }
     }
 
     /// Tells a collection that is under way to keep these paths, each of which has a root by now. Quick when there is
@@ -61,17 +73,64 @@ impl Collector {
     /// # Errors
     /// [`NotTold`] when a collection is under way and did not take all of them.
     pub fn keep(&self, paths: &[StorePath]) -> Result<(), NotTold> {
-        let not_told = |source| NotTold { socket: self.socket.clone(), source };
-        let mut last = None;
-        for _ in 0..TRIES_MAX {
-            let Some(mut stream) = connect(&self.socket).map_err(not_told)? else { return Ok(()) };
-            match tell(&mut stream, paths) {
+        let told = paths.chunks(CHUNK).try_for_each(|chunk| self.keep_few(chunk));
+        told.map_err(|source| NotTold { socket: self.socket.clone(), source })
+    }
+
+    fn keep_few(&self, paths: &[StorePath]) -> io::Result<()> {
+        let mut talk = self.talk.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tries = 1;
+        loop {
+            let open = match &mut *talk {
+                Some(open) => open,
+                none => match connect(&self.socket)? {
+                    Some(stream) => none.insert(Talk { stream, owed: 0 }),
+                    None => return Ok(()),
+                },
+            };
+            match open.tell(paths) {
                 Ok(()) => return Ok(()),
-                Err(error) if hung_up(&error) => last = Some(error), // it was at its end; look again
-                Err(error) => return Err(not_told(error)),
+                Err(error) if is_late(&error) => return Err(error), // the answers are still to come
+                Err(error) => {
+                    *talk = None;
+                    // It was at its end. Is there another?
+                    if !hung_up(&error) || tries == TRIES_MAX {
+                        return Err(error);
+                    }
+                    tries += 1;
+                }
             }
         }
-        last.map_or(Ok(()), |error| Err(not_told(error)))
+    }
+}
+
+impl Talk {
+    fn tell(&mut self, paths: &[StorePath]) -> io::Result<()> {
+        self.hear()?; // what was late belongs to paths of an earlier call
+        let lines: String = paths.iter().flat_map(|path| [path.as_str(), "\n"]).collect();
+        // A line that went out in part cannot be gone on with: that conversation is over.
+        let cut_off = |error| if is_late(&error) { io::Error::other(error) } else { error };
+        self.stream.write_all(lines.as_bytes()).map_err(cut_off)?;
+        self.owed = paths.len();
+        self.hear()
+    }
+
+    /// Takes all answers that are owed.
+    fn hear(&mut self) -> io::Result<()> {
+        let mut answers = [0; CHUNK];
+        while self.owed > 0 {
+            let answers = &mut answers[..self.owed];
+            let count = self.stream.read(answers)?;
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if answers[..count].iter().any(|answer| *answer != NOTED) {
+                let what = format!("it answered \"{}\"", answers[..count].escape_ascii());
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            }
+            self.owed -= count;
+        }
+        Ok(())
     }
 }
 
@@ -106,26 +165,15 @@ fn connect_to(socket: &Path) -> io::Result<UnixStream> {
     Ok(UnixStream::from(stream))
 }
 
-fn tell(stream: &mut UnixStream, paths: &[StorePath]) -> io::Result<()> {
-    let mut answers = [0; CHUNK];
-    for chunk in paths.chunks(CHUNK) {
-        let lines: String = chunk.iter().flat_map(|path| [path.as_str(), "\n"]).collect();
-        stream.write_all(lines.as_bytes())?;
-        let answers = &mut answers[..chunk.len()];
-        stream.read_exact(answers)?;
-        if answers.iter().any(|answer| *answer != NOTED) {
-            let what = format!("it answered {:?}", answers.escape_ascii().to_string());
-            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
-        }
-    }
-    Ok(())
-}
-
 fn hung_up(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
     )
+}
+
+fn is_late(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 #[cfg(test)]
@@ -173,7 +221,9 @@ mod tests {
         let (_folder, collector, listener) = listening();
         let noting = thread::spawn(move || answer(listener.accept().unwrap().0, NOTED));
         collector.keep(&paths(1_000)).unwrap();
-        assert_eq!(noting.join().unwrap(), 1_000);
+        collector.keep(&paths(1)).unwrap();
+        drop(collector);
+        assert_eq!(noting.join().unwrap(), 1_001, "all in one conversation");
     }
 
     #[test]
@@ -186,6 +236,7 @@ mod tests {
         fs::rename(folder.path().join("gc-socket"), long.join("gc-socket")).unwrap();
         let noting = thread::spawn(move || answer(listener.accept().unwrap().0, NOTED));
         collector.keep(&paths(1)).unwrap();
+        drop(collector);
         assert_eq!(noting.join().unwrap(), 1);
     }
 
@@ -198,14 +249,26 @@ mod tests {
     }
 
     #[test]
-    fn one_that_does_not_answer_is_given_up() {
+    fn one_that_answers_late_is_listened_to_the_next_time() {
         let (_folder, collector, listener) = listening();
-        let error = collector.keep(&paths(1)).unwrap_err();
-        assert_eq!(error.source.kind(), io::ErrorKind::WouldBlock);
-        // Until its backlog is full: then it is not even reached.
+        let late = |asked: &[StorePath]| collector.keep(asked).unwrap_err().source.kind();
+        assert_eq!(late(&paths(3)), io::ErrorKind::WouldBlock);
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(&[NOTED; 2]).unwrap();
+        assert_eq!(late(&paths(1)), io::ErrorKind::WouldBlock);
+        // The third answer is no answer to what is asked now.
+        stream.write_all(&[NOTED]).unwrap();
+        assert_eq!(late(&paths(1)), io::ErrorKind::WouldBlock);
+        stream.write_all(&[NOTED; 2]).unwrap();
+        collector.keep(&paths(1)).unwrap();
+    }
+
+    #[test]
+    fn one_that_takes_no_more_clients_is_not_waited_for() {
+        let (_folder, collector, listener) = listening();
         let crowd: Vec<_> =
             std::iter::from_fn(|| connect(&collector.socket).ok().flatten()).take(10_000).collect();
-        assert!(collector.keep(&paths(1)).is_err());
+        assert!(crowd.len() < 10_000 && collector.keep(&paths(1)).is_err());
         drop((crowd, listener));
     }
 
@@ -217,9 +280,14 @@ mod tests {
             answer(listener.accept().unwrap().0, NOTED)
         });
         collector.keep(&paths(3)).unwrap();
+        drop(collector);
         assert_eq!(ending.join().unwrap(), 3);
         let (_folder, collector, listener) = listening();
-        thread::spawn(move || drop((listener.accept().unwrap(), listener)));
+        thread::spawn(move || {
+            let client = listener.accept().unwrap();
+            drop(listener);
+            drop(client);
+        });
         collector.keep(&paths(3)).unwrap(); // the second time nobody listens any more
     }
 }

@@ -20,7 +20,7 @@ use service_kit::clock::Clock;
 
 use crate::frames::{Frame, connect, hear};
 use crate::inside::ask;
-use crate::nobody::UID;
+use crate::nobody::{UID, copy_program};
 use crate::world::{SOON, World, queue_program, run, tool};
 
 /// A derivation that Nix calls valid and whose file a bad disk has cut off, in front of others of the same user.
@@ -90,7 +90,7 @@ fn a_spool_of_roots_is_told_with_its_remedy() {
     assert_eq!((meta.uid(), meta.permissions().mode() & 0o7777), (0, 0o700), "the hook made it");
 
     let program = world.path("eka-queue");
-    fs::copy(queue_program(), &program).unwrap();
+    copy_program(queue_program(), &program);
     let demoted = [&format!("--reuid={UID}"), &format!("--regid={UID}"), "--clear-groups"];
     let mut serve = world.tool("setpriv");
     serve.args(demoted).arg(&program).arg("serve").arg("--config-file").arg(world.config_file());
