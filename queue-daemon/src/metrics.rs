@@ -48,7 +48,7 @@ pub(crate) struct Reading<'a> {
     pub(crate) destinations: &'a [(String, DestinationCounts, Option<&'static str>, u64)],
     /// Files in the spool.
     pub(crate) spool_files: u64,
-    /// GC roots, when they can be counted.
+    /// GC roots, once they have been counted.
     pub(crate) gc_roots: Option<u64>,
     /// Since the daemon started.
     pub(crate) uptime: Duration,

@@ -18,6 +18,7 @@ use service_kit::tasks::{TaskFailure, Tasks};
 use sqlite_kit::{CallError, Lane as DbLane, Options, Reader, Writer, WriterThread};
 
 use crate::config::{CacheConfig, CacheKind, Config};
+use crate::control::metrics_port;
 use crate::control::server::{self as control, Control};
 use crate::delivery::Policy;
 use crate::intake::admit::{Admission, WakeLanes};
@@ -292,13 +293,8 @@ fn start_intake(
     };
     let (urgent, bulk) = (admission("admit")?, admission("admit-bulk")?);
     let spool = Arc::new(Spool::new(Arc::clone(queue), bulk.clone()));
-    let control = Arc::new(Control {
-        queue: Arc::clone(queue),
-        lanes,
-        spool: Arc::clone(&spool),
-        admission: bulk,
-        stop: stop.clone(),
-    });
+    let control = Control::new(Arc::clone(queue), lanes, Arc::clone(&spool), bulk, stop.clone());
+    let control = Arc::new(control);
     let sockets::Open { enqueue, control: control_listener, metrics } = sockets;
     let service = |name: &'static str, work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
         tasks.spawn(name, async move {
@@ -310,7 +306,7 @@ fn start_intake(
     service("enqueue socket", Box::pin(socket::serve(Arc::clone(queue), urgent, enqueue, stop.clone())));
     service("control socket", Box::pin(control::serve(Arc::clone(&control), control_listener, stop.clone())));
     if let Some(listener) = metrics {
-        service("metrics", Box::pin(control::serve_metrics(Arc::clone(&control), listener, stop.clone())));
+        service("metrics", Box::pin(metrics_port::serve(Arc::clone(&control), listener, stop.clone())));
     }
     Ok(control)
 }

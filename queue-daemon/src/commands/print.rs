@@ -62,6 +62,8 @@ fn end_json(end: &End) -> serde_json::Value {
     let mut object = json!({ "count": end.count, "refused": end.refused });
     if let Some(tally) = &end.tally {
         object["states"] = json!(tally);
+    }
+    if end.tally.is_some() || end.timed_out {
         object["timed_out"] = json!(end.timed_out);
     }
     object

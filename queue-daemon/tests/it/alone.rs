@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use test_kit::wait;
 
+use crate::chaos::{open_queue_db, registered_paths};
+use crate::commands::patience::{begin, end};
 use crate::world::{SOON, World, lines};
 
 #[test]
@@ -69,4 +71,96 @@ fn ten_thousand_calls_with_a_hanging_uploader_and_nothing_is_lost() {
     assert!(first <= Duration::from_secs(1), "first delivery after {first:?}");
     wait::until(Duration::from_secs(120), || world.count("main", "done") == 1_000);
     assert_eq!(world.status()["spool_files"], 0);
+}
+
+/// What a time limit may add to itself: the daemon's second, and the start of a process.
+const GRACE: Duration = Duration::from_millis(1_500);
+
+/// The daemon may be stopped, swapped out or hung: `--timeout` is a promise of the command.
+#[test]
+fn a_time_limit_holds_against_a_daemon_that_does_not_answer() {
+    let mut world = World::new(&World::command_cache("main", "", ""));
+    let path = world.valid_paths(1).remove(0);
+    world.start();
+    world.signal("STOP");
+    for command in [&["wait", "--all"][..], &["drain"]] {
+        let begun = Instant::now();
+        let said = end(begin(&world, &[command, &["--timeout", "1s"]].concat()));
+        let took = begun.elapsed();
+        assert_eq!((said.code, said.out.as_str()), (2, "the time is over, and no daemon answered\n"), "{said:?}");
+        assert!(took >= Duration::from_secs(1) && took <= Duration::from_secs(1) + GRACE, "{took:?}");
+    }
+    world.signal("CONT");
+    // It finds both questions now, and that nobody listens any more: the drain is called off.
+    wait::until(SOON, || world.log().contains("the drain was called off"));
+    assert_eq!(world.hook(&path, "").err, "");
+    assert_eq!(world.status()["spool_files"], 0);
+    world.until("main", "done", 1);
+}
+
+/// What lies in the spool counts as asked for, and may take long to come in.
+#[test]
+fn a_time_limit_holds_while_the_spool_is_taken_in() {
+    let mut world = World::new(&World::command_cache("main", "", ""));
+    let paths = world.valid_paths(20);
+    world.start();
+    let held = open_queue_db(&world);
+    held.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for path in &paths {
+        assert_eq!(world.hook(path, "").err, "");
+    }
+    let begun = Instant::now();
+    let said = end(begin(&world, &["wait", "--all", "--timeout", "1s"]));
+    let took = begun.elapsed();
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.err.contains("spool"), "{said:?}");
+    assert!(took <= Duration::from_secs(1) + GRACE, "{took:?}");
+    held.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(world.ask(&["wait", "--all", "--timeout", "60s"]).code, 0, "{}", world.log());
+    assert_eq!(world.count("main", "done"), 20);
+}
+
+/// Looking at the queue costs those who enqueue nothing, however much there is to look at.
+#[test]
+fn status_holds_no_hook() {
+    const ROOTS: usize = 20_000;
+    const CALLS: usize = 800;
+    let mut world = World::in_memory(&World::command_cache("main", "", ""));
+    let roots = registered_paths(&world, "root", ROOTS);
+    let paths = registered_paths(&world, "call", CALLS);
+    world.start();
+    assert_eq!(world.ask(&["pause"]).code, 0);
+    assert_eq!(world.ask_with_input(&["push", "-"], roots.join("\n").as_bytes()).code, 0);
+    assert_eq!(world.status()["gc_roots"], ROOTS);
+    let world = &world;
+    let (slowest, looks) = std::thread::scope(|scope| {
+        let workers: Vec<_> = paths
+            .chunks(CALLS / 8)
+            .map(|mine| {
+                let call = |path: &String| {
+                    let said = world.hook(path, "");
+                    assert_eq!((said.code, said.err.as_str()), (0, ""));
+                    said.took
+                };
+                scope.spawn(move || mine.iter().map(call).max().unwrap())
+            })
+            .collect();
+        let (every, mut looks) = (Duration::from_millis(50), 0);
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let looker = scope.spawn(move || {
+            while ended.recv_timeout(every) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                looks += 1;
+                assert!(world.status()["gc_roots"].as_u64().unwrap() >= ROOTS as u64);
+            }
+            looks
+        });
+        let slowest = workers.into_iter().map(|worker| worker.join().unwrap()).max().unwrap();
+        drop(end);
+        (slowest, looker.join().unwrap())
+    });
+    println!("slowest call {slowest:?}, {looks} looks");
+    assert!(looks > 0);
+    assert!(slowest <= Duration::from_millis(250), "slowest call: {slowest:?}");
+    assert_eq!(world.status()["spool_files"], 0);
+    assert_eq!(world.count("main", "queued"), (ROOTS + CALLS) as u64);
 }

@@ -4,6 +4,7 @@ mod claims;
 mod help;
 mod list;
 mod metrics;
+pub(crate) mod patience;
 mod push;
 mod retention;
 mod service;
