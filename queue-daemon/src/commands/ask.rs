@@ -64,7 +64,9 @@ fn request(command: &Command) -> Result<Request, String> {
         Command::Pause { destination } => Request::Pause { destination: destination.clone() },
         Command::Resume { destination } => Request::Resume { destination: destination.clone() },
         Command::Drain { timeout } => Request::Drain { timeout_ms: timeout.map(millis) },
-        Command::Serve(_) | Command::CheckConfig => return Err("this command asks no daemon".into()),
+        Command::Serve(_) | Command::CheckConfig | Command::Completions { .. } | Command::Man { .. } => {
+            return Err("this command asks no daemon".into());
+        }
     })
 }
 

@@ -49,7 +49,9 @@ impl Printer {
             Command::Pause { .. } => out(&format!("{} destination(s) paused", end.count)),
             Command::Resume { .. } => out(&format!("{} destination(s) go on", end.count)),
             Command::Wait(_) | Command::Drain { .. } => out(&verdict_text(end)),
-            Command::Serve(_) | Command::CheckConfig => Ok(()),
+            Command::Serve(_) | Command::CheckConfig | Command::Completions { .. } | Command::Man { .. } => {
+                Ok(())
+            }
         }
     }
 }

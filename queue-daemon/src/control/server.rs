@@ -183,15 +183,17 @@ async fn told(waited: wait::Waited, writer: &mut (impl AsyncWrite + Unpin)) -> R
     Ok(waited.end)
 }
 
-/// A client that hangs up ends its wait.
+/// A client that hangs up ends its wait. One that has hung up already, while we could not listen, does not begin it:
+/// nobody wants it any more.
 async fn until_hangup<T>(
     reader: &mut (impl AsyncBufRead + Unpin),
     work: impl Future<Output = Result<T, Trouble>>,
 ) -> Result<T, Trouble> {
     let mut rest = Vec::new();
     tokio::select! {
-        done = work => done,
+        biased;
         _ = reader.read_until(b'\n', &mut rest) => Err(Trouble::Hangup),
+        done = work => done,
     }
 }
 
@@ -290,7 +292,11 @@ async fn drop_selected(control: &Control, selection: Selection) -> Result<End, T
     Ok(End { count, ..End::default() })
 }
 
-async fn set_paused(control: &Arc<Control>, destination: Option<String>, paused: bool) -> Result<End, Trouble> {
+async fn set_paused(
+    control: &Arc<Control>,
+    destination: Option<String>,
+    paused: bool,
+) -> Result<End, Trouble> {
     if let Some(name) = destination.clone() {
         let message = format!("there is no destination `{name}`");
         if !control.ask(move |conn| admin::destination_exists(conn, &name)).await? {

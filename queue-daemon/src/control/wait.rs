@@ -55,7 +55,8 @@ pub(super) async fn wait(
 /// too long, or the future is dropped, the intake is open again.
 pub(super) async fn drain(control: &Arc<Control>, timeout_ms: Option<u64>) -> Result<Waited, Trouble> {
     let Ok(one) = control.drain.try_lock() else {
-        let message = "another drain is under way; end it (Ctrl-C) before you begin one with another time limit";
+        let message =
+            "another drain is under way; end it (Ctrl-C) before you begin one with another time limit";
         return Err(Trouble::said(FailureKind::Unavailable, message));
     };
     if control.stop.is_requested() {
@@ -83,7 +84,9 @@ impl Drop for Closed<'_> {
         // A daemon that stops has closed it for itself.
         if !self.drained && !self.control.stop.is_requested() {
             self.control.queue.open_intake();
-            tracing::warn!("the drain was called off (its time was over, or whoever asked is gone): the intake is open again");
+            tracing::warn!(
+                "the drain was called off (its time was over, or whoever asked is gone): the intake is open again"
+            );
         }
     }
 }
@@ -127,11 +130,7 @@ async fn verdict(control: &Arc<Control>, selection: &Arc<Selection>) -> Result<E
 }
 
 /// To wait for what nobody asked for would say "all delivered" about nothing.
-async fn must_exist(
-    control: &Arc<Control>,
-    selection: &Selection,
-    spool_left: bool,
-) -> Result<(), Trouble> {
+async fn must_exist(control: &Arc<Control>, selection: &Selection, spool_left: bool) -> Result<(), Trouble> {
     let (tag, paths) = (selection.tag.clone(), selection.paths.clone());
     let missing = control.ask(move |conn| {
         if let Some(tag) = tag

@@ -85,7 +85,9 @@ mod tests {
     /// A listing may or may not have seen what changed while it was made.
     #[test]
     fn changes_during_a_listing_count_whatever_it_saw_of_them() {
-        for seen in [vec![path(1), path(2)], vec![path(1), path(2), path(3)], vec![path(1)], vec![path(1), path(3)]] {
+        for seen in
+            [vec![path(1), path(2)], vec![path(1), path(2), path(3)], vec![path(1)], vec![path(1), path(3)]]
+        {
             let mut count = Count::default();
             count.listing_begins();
             count.made(&path(3), true);

@@ -1,6 +1,7 @@
 //! Every subcommand of `eka-queue` as an operator meets it: what it prints, what it does, its exit code.
 
 mod claims;
+mod describe;
 mod help;
 mod list;
 mod metrics;
