@@ -19,7 +19,10 @@ use crate::cli::{Cli, EXIT_BAD, EXIT_CODES};
 pub(super) fn completions(shell: Shell) -> ExitCode {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "eka-queue", &mut script);
-    let _ = out(String::from_utf8_lossy(&script).trim_end()); // nobody reads it
+    // The generator for bash spells a program's name with a hyphen in two ways, and then finds no subcommand
+    // (clap-rs/clap#6421). With one spelling it does; where there is one already this changes nothing.
+    let script = String::from_utf8_lossy(&script).replace("eka__subcmd__queue", "eka__queue");
+    let _ = out(script.trim_end()); // nobody reads it
     verdict(true)
 }
 

@@ -8,13 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
+use rustix::net::RecvFlags;
 use service_kit::shutdown::Stop;
 use service_kit::telemetry::chain;
 use sqlite_kit::Lane as DbLane;
-use tokio::io::{
-    AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
-};
-use tokio::net::UnixListener;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, Semaphore};
 
 use super::protocol::{End, Failure, FailureKind, REQUEST_BYTES_MAX, Reply, Request, Selection};
@@ -94,8 +93,8 @@ pub(crate) async fn serve(control: Arc<Control>, listener: UnixListener, stop: S
     }
 }
 
-async fn converse(control: &Arc<Control>, stream: impl AsyncRead + AsyncWrite) {
-    let (reader, mut writer) = tokio::io::split(stream);
+async fn converse(control: &Arc<Control>, mut stream: UnixStream) {
+    let (reader, mut writer) = stream.split();
     let mut reader = BufReader::new(reader);
     let Ok(line) = read_line(control, &mut reader, REQUEST_BYTES_MAX).await else { return };
     if line.starts_with(b"GET ") {
@@ -104,6 +103,9 @@ async fn converse(control: &Arc<Control>, stream: impl AsyncRead + AsyncWrite) {
     }
     let request = serde_json::from_slice::<Request>(&line);
     let drains = matches!(request, Ok(Request::Drain { .. }));
+    if drains && has_hung_up(reader.get_ref().as_ref()) {
+        return; // while we could not listen: nobody wants it any more
+    }
     let done = match request {
         Ok(request) => answer(control, request, &mut reader, &mut writer).await,
         Err(error) => {
@@ -183,17 +185,21 @@ async fn told(waited: wait::Waited, writer: &mut (impl AsyncWrite + Unpin)) -> R
     Ok(waited.end)
 }
 
-/// A client that hangs up ends its wait. One that has hung up already, while we could not listen, does not begin it:
-/// nobody wants it any more.
+/// Whether a client that has sent its request is gone.
+fn has_hung_up(stream: &UnixStream) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    matches!(rustix::net::recv(stream, &mut [0_u8; 1], flags), Ok((_, 0)))
+}
+
+/// A client that hangs up ends its wait.
 async fn until_hangup<T>(
     reader: &mut (impl AsyncBufRead + Unpin),
     work: impl Future<Output = Result<T, Trouble>>,
 ) -> Result<T, Trouble> {
     let mut rest = Vec::new();
     tokio::select! {
-        biased;
-        _ = reader.read_until(b'\n', &mut rest) => Err(Trouble::Hangup),
         done = work => done,
+        _ = reader.read_until(b'\n', &mut rest) => Err(Trouble::Hangup),
     }
 }
 
