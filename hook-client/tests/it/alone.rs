@@ -168,7 +168,7 @@ impl Drop for Daemon {
 
 /// Reads what there is of a request and says this. The hook may have given up by now.
 fn hear_and_say(mut stream: UnixStream, answer: &[u8]) {
-    let _ = stream.read(&mut vec![0; FRAME_MAX as usize]);
+    let _ = stream.read(&mut vec![0; FRAME_MAX]);
     let _ = stream.write_all(answer);
 }
 
@@ -237,9 +237,8 @@ fn a_daemon_that_answers_byte_by_byte(program: Program) {
     let _daemon = Daemon::start(&stage.socket(), |mut stream| {
         stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         for byte in ack(Status::Queued, "") {
-            match stream.read(&mut [0; 512]) {
-                Ok(0) => return,
-                Ok(_) | Err(_) => {}
+            if let Ok(0) = stream.read(&mut [0; 512]) {
+                return; // it has given up
             }
             let _ = stream.write_all(&[byte]); // it may be gone
         }
@@ -312,7 +311,7 @@ fn thousands_of_paths(program: Program) {
     let stage = Stage { workers: 1, ..Stage::new(program) };
     let paths: Vec<String> = (0..PATHS).map(|i| format!("/nix/store/{i:032}-hello")).collect();
     let paths = paths.join(" ");
-    assert!(paths.len() > FRAME_MAX as usize && paths.len() < 128 << 10);
+    assert!(paths.len() > FRAME_MAX && paths.len() < 128 << 10);
     stage.judge(
         |hook| hook.env("OUT_PATHS", &paths),
         |hook, outcome| {
