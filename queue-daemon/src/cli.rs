@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 /// It was done; for `wait`: all delivered.
 pub const EXIT_OK: u8 = 0;
@@ -23,7 +24,7 @@ pub const EXIT_SOFTWARE: u8 = 70;
 /// There is no usable configuration.
 pub const EXIT_CONFIG: u8 = 78;
 
-const EXIT_CODES: &str = "\
+pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0   done; for wait: all delivered
   1   done, with a bad answer: dead or vanished paths, refused paths, problems in the configuration
@@ -90,6 +91,18 @@ pub enum Command {
     },
     /// Check the configuration and what it points to; changes nothing
     CheckConfig,
+    /// Print a shell's completions of this command line
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Write the man pages of eka-queue and its subcommands
+    Man {
+        /// Folder to write them to; made when missing
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
 }
 
 /// How the daemon talks.

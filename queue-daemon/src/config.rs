@@ -73,6 +73,10 @@ pub struct QueueConfig {
     pub keep_dead: Duration,
     /// What an acknowledgement survives.
     pub durability: Durability,
+    /// Most bytes a second, to all binary caches together.
+    pub bandwidth_limit: Option<u64>,
+    /// Threads that may compress at once; `None` is as many as there are processors.
+    pub cpu_limit: Option<usize>,
 }
 
 impl Config {
@@ -95,10 +99,7 @@ impl Config {
     fn read(doc: Document, file: &Path) -> Result<Self, Report> {
         let security = doc.section("security");
         security.pass_over(SECURITY_KEYS_OF_SERVER);
-        security.unsupported(
-            "allow_private_cache_hosts",
-            "pushes run as `nix copy`, whose addresses it cannot check",
-        );
+        security.unsupported("allow_private_cache_hosts", "addresses are not checked yet");
         security.finish();
         let (queue, defaults) = read_queue(doc.section("queue"));
         let sections = doc.array("caches");
@@ -135,8 +136,6 @@ fn read_queue(section: Section) -> (QueueConfig, Vec<Located<DestinationId>>) {
         |key: &str, default: &str| section.path(key).map_or_else(|| default.into(), |found| found.value);
     let duration = |key: &str, default: Duration| section.duration(key).map_or(default, |found| found.value);
     let days = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
-    section.unsupported("bandwidth_limit", "`nix copy` has no such bound");
-    section.unsupported("cpu_limit", "`nix copy` has no such bound");
     let control_socket = section.path("control_socket");
     let sign_store = section.bool("sign_store");
     let defaults = read_defaults(&section);
@@ -164,6 +163,8 @@ fn read_queue(section: Section) -> (QueueConfig, Vec<Located<DestinationId>>) {
         keep_done: duration("keep_done", days(14)),
         keep_dead: duration("keep_dead", days(90)),
         durability: read_durability(&section),
+        bandwidth_limit: read_limit(&section),
+        cpu_limit: section.u64("cpu_limit", 1..=1024).and_then(|found| usize::try_from(found.value).ok()),
     };
     if queue.socket == queue.control_socket {
         let line = control_socket.map(|found| found.line).or(section.line());
@@ -218,6 +219,14 @@ fn read_address(section: &Section) -> Option<SocketAddr> {
             None
         }
     }
+}
+
+fn read_limit(section: &Section) -> Option<u64> {
+    let found = section.rate("bandwidth_limit")?;
+    if found.value == 0 {
+        section.refuse("bandwidth_limit", Some(found.line), "is zero", "write \"10MiB/s\", or leave it out");
+    }
+    Some(found.value)
 }
 
 fn read_durability(section: &Section) -> Durability {

@@ -12,12 +12,16 @@ pub mod config;
 pub mod control;
 pub mod delivery;
 pub mod filter;
+mod folders;
 mod housekeeping;
 mod intake;
 pub mod lane;
 mod metrics;
 pub mod model;
+mod pack;
 pub mod peer;
+#[cfg_attr(not(test), expect(dead_code, reason = "the pictures are for the live view, which comes next"))]
+mod progress;
 pub mod push;
 pub mod queue;
 pub mod roots;

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use prometheus::core::Collector;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -49,7 +50,7 @@ pub(crate) struct Reading<'a> {
     pub(crate) destinations: &'a [(String, DestinationCounts, Option<&'static str>, u64)],
     /// Files in the spool.
     pub(crate) spool_files: u64,
-    /// GC roots, when they can be counted.
+    /// GC roots, once they have been counted.
     pub(crate) gc_roots: Option<u64>,
     /// Since the daemon started.
     pub(crate) uptime: Duration,
@@ -60,32 +61,17 @@ pub(crate) struct Reading<'a> {
 impl Metrics {
     pub(crate) fn new() -> Self {
         let registry = Registry::new();
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            let made =
-                IntCounterVec::new(Opts::new(name, help), labels).expect("metric names are ours and valid");
-            registry.register(Box::new(made.clone())).expect("each metric is registered once");
-            made
+        let counters = |name, help, labels: &[&str]| {
+            registered(&registry, IntCounterVec::new(Opts::new(name, help), labels))
         };
-        let gauges = |name: &str, help: &str, labels: &[&str]| {
-            let made =
-                IntGaugeVec::new(Opts::new(name, help), labels).expect("metric names are ours and valid");
-            registry.register(Box::new(made.clone())).expect("each metric is registered once");
-            made
+        let gauges = |name, help, labels: &[&str]| {
+            registered(&registry, IntGaugeVec::new(Opts::new(name, help), labels))
         };
-        let counter = |name: &str, help: &str| {
-            let made = IntCounter::new(name, help).expect("metric names are ours and valid");
-            registry.register(Box::new(made.clone())).expect("each metric is registered once");
-            made
-        };
-        let gauge = |name: &str, help: &str| {
-            let made = IntGauge::new(name, help).expect("metric names are ours and valid");
-            registry.register(Box::new(made.clone())).expect("each metric is registered once");
-            made
-        };
-        let lag_options = HistogramOpts::new("eka_queue_lag_seconds", "From enqueue to receipt.")
-            .buckets(LAG_SECONDS.to_vec());
-        let lag = HistogramVec::new(lag_options, &["destination"]).expect("metric names are ours and valid");
-        registry.register(Box::new(lag.clone())).expect("each metric is registered once");
+        let counter = |name, help| registered(&registry, IntCounter::new(name, help));
+        let gauge = |name, help| registered(&registry, IntGauge::new(name, help));
+        let lag = HistogramOpts::new("eka_queue_lag_seconds", "From enqueue to receipt.");
+        let lag = HistogramVec::new(lag.buckets(LAG_SECONDS.to_vec()), &["destination"]);
+        let lag = registered(&registry, lag);
         Self {
             requests: counters("eka_queue_requests_total", "Requests by answer.", &["answer"]),
             attempts: counters("eka_queue_attempts_total", "Attempts started.", &["destination"]),
@@ -203,4 +189,11 @@ impl Metrics {
             .expect("writing into memory does not fail");
         String::from_utf8(text).expect("Prometheus text is UTF-8: names, help and labels are")
     }
+}
+
+/// A metric that the registry knows.
+fn registered<M: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<M>) -> M {
+    let made = made.expect("metric names are ours and valid");
+    registry.register(Box::new(made.clone())).expect("each metric is registered once");
+    made
 }

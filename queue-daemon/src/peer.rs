@@ -1,54 +1,92 @@
 //! Who is on the other end of a socket, or owns a spool file, and what they may do.
 //!
-//! In flow a uid and gid from the kernel and the configured names; out flows yes or a sentence for the client.
-//! Names are looked up at each question, so that a user added to a group need not wait for a restart.
+//! In flow a uid and gid from the kernel and the configured names; out flows yes, or no with a sentence for the client,
+//! or that nobody can tell now. Names are looked up at each question, so that a user added to a group need not wait
+//! for a restart.
 
+use nix::errno::Errno;
 use nix::unistd::{Gid, Group, Uid, User, geteuid};
 
 use crate::config::QueueConfig;
+use crate::model::Answer;
 
-/// The uid of a user name, or of a number that is one.
-#[must_use]
-pub fn uid_of(name: &str) -> Option<u32> {
-    match User::from_name(name) {
-        Ok(Some(user)) => Some(user.uid.as_raw()),
-        Ok(None) | Err(_) => name.parse().ok(),
+/// Why somebody may not do something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Denied {
+    /// The configuration says so; the sentence for the client.
+    No(String),
+    /// The users and groups of this machine cannot be looked up now: ask again later.
+    Unknown(String),
+}
+
+impl From<Denied> for Answer {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::No(why) => Self::Refused { why },
+            Denied::Unknown(why) => Self::Busy { why },
+        }
     }
 }
 
-/// The gid of a group name, or of a number that is one.
+/// The uid of a user name, or of a number that is one; `None` when there is no such user, or it cannot be told now.
+#[must_use]
+pub fn uid_of(name: &str) -> Option<u32> {
+    find_user(name).ok().flatten()
+}
+
+/// The gid of a group name, or of a number that is one; `None` when there is no such group, or it cannot be told now.
 #[must_use]
 pub fn gid_of(name: &str) -> Option<u32> {
-    match Group::from_name(name) {
-        Ok(Some(group)) => Some(group.gid.as_raw()),
-        Ok(None) | Err(_) => name.parse().ok(),
-    }
+    find_group(name).ok().flatten()
 }
 
 /// Whether this user may enqueue.
 ///
 /// # Errors
-/// The sentence for the client.
-pub fn may_enqueue(config: &QueueConfig, uid: u32, gid: Option<u32>) -> Result<(), String> {
-    let open = config.allowed_users.is_empty() && config.allowed_groups.is_empty();
-    if open || is_us(uid) || config.allowed_users.iter().any(|name| uid_of(name) == Some(uid)) {
+/// Why not.
+pub fn may_enqueue(config: &QueueConfig, uid: u32, gid: Option<u32>) -> Result<(), Denied> {
+    if (config.allowed_users.is_empty() && config.allowed_groups.is_empty()) || is_us(uid) {
         return Ok(());
     }
-    if config.allowed_groups.iter().any(|group| in_group(group, uid, gid)) {
-        return Ok(());
-    }
-    Err(format!("user {uid} may not enqueue; allowed_users and allowed_groups of [queue] decide that"))
+    let users = config.allowed_users.iter().map(|name| is_user(name, uid));
+    let groups = config.allowed_groups.iter().map(|name| in_group(name, uid, gid));
+    any(users.chain(groups), || {
+        format!("user {uid} may not enqueue; allowed_users and allowed_groups of [queue] decide that")
+    })
 }
 
 /// Whether this user may speak for the CI.
 ///
 /// # Errors
-/// The sentence for the client.
-pub fn may_speak_for_ci(config: &QueueConfig, uid: u32) -> Result<(), String> {
-    if is_us(uid) || config.ci_users.iter().any(|name| uid_of(name) == Some(uid)) {
+/// Why not.
+pub fn may_speak_for_ci(config: &QueueConfig, uid: u32) -> Result<(), Denied> {
+    if is_us(uid) {
         return Ok(());
     }
-    Err(format!("user {uid} may not speak for the CI; ci_users of [queue] decides that"))
+    any(config.ci_users.iter().map(|name| is_user(name, uid)), || {
+        format!("user {uid} may not speak for the CI; ci_users of [queue] decides that")
+    })
+}
+
+/// One yes is enough; without one, a question that was not answered might have been it.
+fn any(
+    answers: impl Iterator<Item = Result<bool, Errno>>,
+    no: impl FnOnce() -> String,
+) -> Result<(), Denied> {
+    let mut failed = None;
+    for answer in answers {
+        match answer {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(errno) => failed = Some(errno),
+        }
+    }
+    Err(match failed {
+        None => Denied::No(no()),
+        Some(errno) => {
+            Denied::Unknown(format!("the users and groups of this machine cannot be looked up now: {errno}"))
+        }
+    })
 }
 
 /// Root and the daemon's own user can do all of it anyway.
@@ -56,18 +94,37 @@ fn is_us(uid: u32) -> bool {
     uid == 0 || uid == geteuid().as_raw()
 }
 
-fn in_group(name: &str, uid: u32, gid: Option<u32>) -> bool {
-    let Some(wanted) = gid_of(name) else { return false };
+fn is_user(name: &str, uid: u32) -> Result<bool, Errno> {
+    Ok(find_user(name)? == Some(uid))
+}
+
+fn in_group(name: &str, uid: u32, gid: Option<u32>) -> Result<bool, Errno> {
+    let Some(wanted) = find_group(name)? else { return Ok(false) };
     if gid == Some(wanted) {
-        return true;
+        return Ok(true);
     }
-    let Ok(Some(user)) = User::from_uid(Uid::from_raw(uid)) else { return false };
+    let Some(user) = User::from_uid(Uid::from_raw(uid))? else { return Ok(false) };
     if user.gid.as_raw() == wanted {
-        return true;
+        return Ok(true);
     }
-    match Group::from_gid(Gid::from_raw(wanted)) {
-        Ok(Some(group)) => group.mem.contains(&user.name),
-        Ok(None) | Err(_) => false,
+    let group = Group::from_gid(Gid::from_raw(wanted))?;
+    Ok(group.is_some_and(|group| group.mem.contains(&user.name)))
+}
+
+fn find_user(name: &str) -> Result<Option<u32>, Errno> {
+    or_number(name, User::from_name(name).map(|user| user.map(|user| user.uid.as_raw())))
+}
+
+fn find_group(name: &str) -> Result<Option<u32>, Errno> {
+    or_number(name, Group::from_name(name).map(|group| group.map(|group| group.gid.as_raw())))
+}
+
+/// What is no name may be a number, which needs nobody to be asked.
+fn or_number(name: &str, found: Result<Option<u32>, Errno>) -> Result<Option<u32>, Errno> {
+    match found {
+        Ok(Some(id)) => Ok(Some(id)),
+        Ok(None) => Ok(name.parse().ok()),
+        Err(errno) => name.parse().map(Some).map_err(|_| errno),
     }
 }
 
@@ -88,7 +145,8 @@ mod tests {
         let listed = config("allowed_users = [\"12345\"]\nallowed_groups = [\"777\"]");
         assert!(may_enqueue(&listed, 12_345, None).is_ok());
         assert!(may_enqueue(&listed, 9, Some(777)).is_ok());
-        assert!(may_enqueue(&listed, 9, Some(778)).unwrap_err().contains("user 9"));
+        let denied = may_enqueue(&listed, 9, Some(778)).unwrap_err();
+        assert!(matches!(&denied, Denied::No(why) if why.contains("user 9")), "{denied:?}");
         assert!(may_enqueue(&listed, 0, None).is_ok());
     }
 
@@ -97,6 +155,17 @@ mod tests {
         let listed = config("ci_users = [\"12345\"]");
         assert!(may_speak_for_ci(&listed, 12_345).is_ok());
         assert!(may_speak_for_ci(&listed, 0).is_ok());
-        assert!(may_speak_for_ci(&listed, 9).is_err());
+        assert!(matches!(may_speak_for_ci(&listed, 9), Err(Denied::No(_))));
+    }
+
+    #[test]
+    fn a_question_without_an_answer_is_no_refusal() {
+        let no = || "no".to_owned();
+        let (yes, not, lost) = (Ok(true), Ok(false), Err(Errno::EMFILE));
+        assert_eq!(any([not, lost, yes].into_iter(), no), Ok(()));
+        assert_eq!(any([not, not].into_iter(), no), Err(Denied::No("no".into())));
+        assert!(matches!(any([lost, not].into_iter(), no), Err(Denied::Unknown(_))));
+        assert_eq!(or_number("7", lost.map(|_| None)), Ok(Some(7)));
+        assert_eq!(or_number("seven", lost.map(|_| None)), Err(Errno::EMFILE));
     }
 }

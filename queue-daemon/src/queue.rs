@@ -15,6 +15,7 @@ use crate::config::{CacheConfig, Config};
 use crate::delivery::LeaseToken;
 use crate::metrics::Metrics;
 use crate::model::DestinationId;
+use crate::progress::AllProgress;
 use crate::roots::RootKeeper;
 use crate::route::Door;
 use crate::store::DestinationRows;
@@ -37,6 +38,8 @@ pub struct Queue {
     pub(crate) metrics: Metrics,
     /// Row ids of the destinations.
     pub(crate) rows: DestinationRows,
+    /// What is on its way.
+    pub(crate) progress: AllProgress,
     /// What routing knows of the destinations.
     pub(crate) doors: Vec<Door>,
     /// When the daemon started.
@@ -63,7 +66,9 @@ pub(crate) struct Parts {
 impl Queue {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { config, db, reader, clock, store, roots, rows, doors, last_token } = parts;
+        let progress = AllProgress::new(config.caches.iter().map(|cache| cache.id.as_str()), &clock);
         Self {
+            progress,
             config,
             db,
             reader,

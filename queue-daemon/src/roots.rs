@@ -1,12 +1,14 @@
 //! Keeps queued paths from the garbage collector.
 //!
 //! In flow the paths that are being taken in and those whose deliveries have ended; out flow links that Nix
-//! honours. A path is held before its validity is asked and before the table knows it, and let go when neither an
-//! intake under way nor the table needs it. The links are an index: `rebuild` makes them agree with the table.
+//! honours, and a word to a collection that is under way. A path is held before its validity is asked and before the
+//! table knows it, and let go when neither an intake under way nor the table needs it. The links are an index: `rebuild`
+//! makes them agree with the table.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use nix_store::collector::{Collector, NotTold};
 use nix_store::gcroots::{GcRoots, RootsError};
 use nix_types::StorePath;
 use rusqlite::Connection;
@@ -14,15 +16,22 @@ use sqlite_kit::Reader;
 
 use crate::store::{RowError, admin, lease};
 
+mod count;
+
+use count::Count;
+
 /// Rows read at a time while rebuilding.
 const CHUNK_PATHS: u32 = 2_000;
 
 /// The roots of the queue.
 pub struct RootKeeper {
     roots: GcRoots,
+    collector: Collector,
     reader: Reader,
     /// Intakes under way, by path: the table does not know these yet.
     held: Mutex<HashMap<StorePath, Hold>>,
+    /// Changed only by who has `held`.
+    count: Mutex<Count>,
 }
 
 /// Intakes under way that hold a path.
@@ -54,10 +63,10 @@ pub struct Rebuilt {
 }
 
 impl RootKeeper {
-    /// Wraps an opened roots folder.
+    /// Wraps an opened roots folder, and the collector that honours what is in it.
     #[must_use]
-    pub fn new(roots: GcRoots, reader: Reader) -> Self {
-        Self { roots, reader, held: Mutex::default() }
+    pub fn new(roots: GcRoots, collector: Collector, reader: Reader) -> Self {
+        Self { roots, collector, reader, held: Mutex::default(), count: Mutex::default() }
     }
 
     /// Makes the root of a path that is being taken in.
@@ -66,9 +75,17 @@ impl RootKeeper {
     /// When the link cannot be made; the path is then not held.
     pub fn hold(&self, path: &StorePath) -> Result<(), KeepError> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        self.roots.add(path)?;
+        self.add(path)?;
         held.entry(path.clone()).or_default().count += 1;
         Ok(())
+    }
+
+    /// Tells a garbage collection that is under way of paths that are held: it read the roots before these were made.
+    ///
+    /// # Errors
+    /// When there is one and it does not take them; they may be deleted although they are held.
+    pub fn tell_collector(&self, held: &[StorePath]) -> Result<(), NotTold> {
+        self.collector.keep(held)
     }
 
     /// The intake of a held path has ended: from now on the table decides.
@@ -102,16 +119,15 @@ impl RootKeeper {
         if self.ask(|conn| lease::is_needed(conn, path.as_str()))? {
             return Ok(());
         }
-        self.roots.remove(path)?;
+        let was_there = self.roots.remove(path)?;
+        self.counted().removed(path, was_there);
         Ok(())
     }
 
-    /// Number of roots.
-    ///
-    /// # Errors
-    /// When the folder cannot be read.
-    pub fn count(&self) -> Result<u64, KeepError> {
-        Ok(self.roots.list()?.len() as u64)
+    /// Number of roots; `None` until they have been listed once, which `rebuild` does. Asks no disk.
+    #[must_use]
+    pub fn count(&self) -> Option<u64> {
+        self.counted().get()
     }
 
     /// Makes the links agree with the table: adds the missing, removes the left-over.
@@ -120,7 +136,7 @@ impl RootKeeper {
     /// At the first link or question that fails.
     pub fn rebuild(&self) -> Result<Rebuilt, KeepError> {
         let mut rebuilt = Rebuilt::default();
-        let mut present: std::collections::HashSet<StorePath> = self.roots.list()?.into_iter().collect();
+        let mut present: HashSet<StorePath> = self.list()?.into_iter().collect();
         let mut after = String::new();
         loop {
             let chunk = self.ask(|conn| admin::needed_paths(conn, &after, CHUNK_PATHS))?;
@@ -128,7 +144,8 @@ impl RootKeeper {
             after.clone_from(last);
             for path in chunk.iter().filter_map(|text| StorePath::parse(text.as_bytes()).ok()) {
                 if !present.remove(&path) {
-                    self.roots.add(&path)?;
+                    let _held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+                    self.add(&path)?;
                     rebuilt.added += 1;
                 }
             }
@@ -138,6 +155,26 @@ impl RootKeeper {
             rebuilt.removed += 1;
         }
         Ok(rebuilt)
+    }
+
+    /// The links there are. The listing is made while intakes go on, and counted without any.
+    fn list(&self) -> Result<Vec<StorePath>, RootsError> {
+        self.counted().listing_begins();
+        let listed = self.roots.list();
+        let _held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        self.counted().listing_ends(listed.as_deref().ok());
+        listed
+    }
+
+    /// Makes a link, for who has `held`.
+    fn add(&self, path: &StorePath) -> Result<(), RootsError> {
+        let new = self.roots.add(path)?;
+        self.counted().made(path, new);
+        Ok(())
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Count> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ask<T>(&self, question: impl FnOnce(&Connection) -> Result<T, RowError>) -> Result<T, KeepError> {

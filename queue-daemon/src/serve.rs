@@ -8,8 +8,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix_store::collector::Collector;
 use nix_store::gcroots::{GcRoots, RootsError};
-use nix_store::{SqliteStore, Store, StoreDirs};
+use nix_store::local::LocalStore;
+use nix_store::{Store, StoreDirs};
+use object_kit::ObjectError;
 use service_kit::backoff::Rng;
 use service_kit::clock::Clock;
 use service_kit::lock::{LockError, StateLock};
@@ -18,26 +21,29 @@ use service_kit::tasks::{TaskFailure, Tasks};
 use sqlite_kit::{CallError, Lane as DbLane, Options, Reader, Writer, WriterThread};
 
 use crate::config::{CacheConfig, CacheKind, Config};
+use crate::control::metrics_port;
 use crate::control::server::{self as control, Control};
 use crate::delivery::Policy;
-use crate::intake::admit::{Admission, WakeLanes};
+use crate::intake::admit::{Admissions, WakeLanes};
 use crate::intake::socket;
 use crate::intake::spool::Spool;
 use crate::lane::{Lane, LaneStops};
 use crate::model::DestinationId;
+use crate::pack::{Packer, Recipe};
 use crate::push::Push;
 use crate::push::command::Command;
+use crate::push::native::{self, Native};
 use crate::push::nix_copy::NixCopy;
 use crate::push::sign::SignStore;
 use crate::queue::{Parts, Queue};
 use crate::roots::RootKeeper;
 use crate::route::Door;
 use crate::store::schema::{APPLICATION_ID, MIGRATIONS};
-use crate::store::{DestinationRows, RowError, lease};
-use crate::{housekeeping, sockets};
+use crate::store::{DestinationRows, RowError, cache, lease};
+use crate::{folders, housekeeping, sockets};
 
 /// Makes the engine of a destination.
-pub type Engines = Box<dyn Fn(&CacheConfig) -> Arc<dyn Push> + Send>;
+pub type Engines = Box<dyn Fn(&CacheConfig) -> Result<Arc<dyn Push>, ObjectError> + Send>;
 
 /// What a daemon is started with.
 pub struct Setup {
@@ -86,6 +92,15 @@ pub enum StartError {
     /// A socket.
     #[error(transparent)]
     Socket(#[from] sockets::SocketError),
+    /// A destination whose settings are of no use.
+    #[error("cannot use the destination {id}")]
+    Destination {
+        /// Which one.
+        id: DestinationId,
+        /// Why.
+        #[source]
+        source: Box<ObjectError>,
+    },
     /// A thread.
     #[error("start a thread")]
     Thread(#[source] io::Error),
@@ -129,8 +144,8 @@ pub async fn start(setup: Setup) -> Result<Running, StartError> {
     let (rows, last_token) = prepare(&db, &config, &clock).await?;
     let roots = GcRoots::choose(&dirs, &config.queue.state_dir.join("gcroots"))?;
     tracing::info!("queued paths are kept from the garbage collector by {roots}");
-    let roots = Arc::new(RootKeeper::new(roots, reader.clone()));
-    let store = store.unwrap_or_else(|| Arc::new(SqliteStore::new(dirs)));
+    let roots = Arc::new(RootKeeper::new(roots, Collector::new(&dirs), reader.clone()));
+    let store = store.unwrap_or_else(|| Arc::new(LocalStore::new(dirs.clone())));
     let doors = doors(&config);
     let queue =
         Arc::new(Queue::new(Parts { config, db, reader, clock, store, roots, rows, doors, last_token }));
@@ -140,8 +155,8 @@ pub async fn start(setup: Setup) -> Result<Running, StartError> {
     let stop = Stop::new();
     let lane_stops = LaneStops { leasing: Stop::new(), attempts: Stop::new() };
     let tasks = Tasks::new(stop.clone());
-    let engines = engines.unwrap_or_else(|| real_engines(Arc::clone(&queue)));
-    let (lanes, running_lanes) = start_lanes(&queue, &engines, &lane_stops);
+    let engines = engines.unwrap_or_else(|| real_engines(&queue, dirs));
+    let (lanes, running_lanes) = start_lanes(&queue, &engines, &lane_stops)?;
     let control = start_intake(&queue, lanes, &tasks, sockets, &stop)?;
     housekeeping::start(&queue, &tasks);
     let lanes = running_lanes;
@@ -204,18 +219,24 @@ impl Running {
 }
 
 fn make_folder(what: &'static str, path: &Path, mode: u32) -> Result<(), StartError> {
-    use std::os::unix::fs::DirBuilderExt;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(path);
-    made.map_err(|source| StartError::Folder { what, path: path.to_owned(), source })
+    folders::make(path, mode).map_err(|source| StartError::Folder { what, path: path.to_owned(), source })
 }
 
 /// What must be true before anybody asks: destinations have rows, and nobody holds a lease.
 async fn prepare(db: &Writer, config: &Config, clock: &Clock) -> Result<(DestinationRows, u64), StartError> {
     let ids: Vec<DestinationId> = config.caches.iter().map(|cache| cache.id.clone()).collect();
+    let identities: Vec<(DestinationId, String)> =
+        config.caches.iter().map(|cache| (cache.id.clone(), cache.kind.identity())).collect();
     let (now, mut rng) = (clock.now(), Rng::from_entropy());
     let prepared = db
         .call(DbLane::Urgent, move |tx| {
             let rows = DestinationRows::ensure(tx, &ids)?;
+            for (id, identity) in &identities {
+                let row = rows.row(id).expect("every configured destination has a row: it was just made");
+                if cache::identify(tx, row, identity, now)? {
+                    tracing::warn!(destination = %id, "{id} is at another place than before: what it has is asked anew");
+                }
+            }
             let returned = lease::return_all(tx, now, &Policy::without_waits(), &mut rng)?;
             Ok((rows, lease::last_token(tx)?, returned))
         })
@@ -243,31 +264,55 @@ fn doors(config: &Config) -> Vec<Door> {
     config.caches.iter().map(door).collect()
 }
 
-fn real_engines(queue: Arc<Queue>) -> Engines {
-    Box::new(move |cache| match &cache.kind {
-        CacheKind::NixCopy { named, url, .. } => {
-            Arc::new(NixCopy::new(named, url, cache.timeout, &queue.config.queue, Arc::clone(&queue.store)))
-        }
-        CacheKind::Command { argv } => Arc::new(Command::new(argv.clone(), cache.timeout)),
-        CacheKind::SignStore => {
-            Arc::new(SignStore::new(cache.timeout, &queue.config.queue, Arc::clone(&queue.store)))
-        }
+fn real_engines(queue: &Arc<Queue>, dirs: StoreDirs) -> Engines {
+    let native = queue.config.caches.iter().filter_map(|cache| match &cache.kind {
+        CacheKind::Native { url } => Some(native::recipe_of(url)),
+        CacheKind::NixCopy { .. } | CacheKind::Command { .. } | CacheKind::SignStore => None,
+    });
+    let recipes: Vec<Recipe> = native.collect();
+    let settings = &queue.config.queue;
+    let threads = settings.cpu_limit.or_else(|| std::thread::available_parallelism().map(usize::from).ok());
+    let shares = native::Shares {
+        queue: Arc::clone(queue),
+        packer: Packer::new(threads.unwrap_or(1), &recipes),
+        throttle: settings.bandwidth_limit.map(|rate| Arc::new(native::limit(&queue.clock, rate))),
+        dirs,
+        destinations: recipes.len(),
+    };
+    let queue = Arc::clone(queue);
+    Box::new(move |cache| {
+        Ok(match &cache.kind {
+            CacheKind::Native { url } => Arc::new(Native::new(cache, url, &shares)?),
+            CacheKind::NixCopy { named, url, .. } => Arc::new(NixCopy::new(
+                named,
+                url,
+                cache.timeout,
+                &queue.config.queue,
+                Arc::clone(&queue.store),
+            )),
+            CacheKind::Command { argv } => Arc::new(Command::new(argv.clone(), cache.timeout)),
+            CacheKind::SignStore => {
+                Arc::new(SignStore::new(cache.timeout, &queue.config.queue, Arc::clone(&queue.store)))
+            }
+        })
     })
 }
 
 type RunningLanes = (Vec<Arc<Lane>>, Vec<tokio::task::JoinHandle<()>>);
 
-fn start_lanes(queue: &Arc<Queue>, engines: &Engines, stops: &LaneStops) -> RunningLanes {
+fn start_lanes(queue: &Arc<Queue>, engines: &Engines, stops: &LaneStops) -> Result<RunningLanes, StartError> {
     let mut lanes = Vec::new();
     let mut running = Vec::new();
     for cache in &queue.config.caches {
         let row = queue.rows.row(&cache.id).expect("every configured destination has a row: prepare made it");
-        let lane = Lane::new(Arc::clone(queue), cache.clone(), row, engines(cache), stops.clone());
-        let lane = Arc::new(lane);
-        running.push(tokio::spawn(Arc::clone(&lane).run()));
-        lanes.push(lane);
+        let engine = engines(cache)
+            .map_err(|source| StartError::Destination { id: cache.id.clone(), source: Box::new(source) })?;
+        lanes.push(Arc::new(Lane::new(Arc::clone(queue), cache.clone(), row, engine, stops.clone())));
     }
-    (lanes, running)
+    for lane in &lanes {
+        running.push(tokio::spawn(Arc::clone(lane).run()));
+    }
+    Ok((lanes, running))
 }
 
 fn start_intake(
@@ -286,19 +331,11 @@ fn start_intake(
         })
     };
     // Two threads, so that a large push or a full spool holds no hook.
-    let admission = |name| {
-        Admission::start(name, Arc::clone(queue), Arc::clone(&queue.store), Arc::clone(&wake))
-            .map_err(StartError::Thread)
-    };
-    let (urgent, bulk) = (admission("admit")?, admission("admit-bulk")?);
+    let Admissions { urgent, bulk } =
+        Admissions::start(queue, &queue.store, &wake).map_err(StartError::Thread)?;
     let spool = Arc::new(Spool::new(Arc::clone(queue), bulk.clone()));
-    let control = Arc::new(Control {
-        queue: Arc::clone(queue),
-        lanes,
-        spool: Arc::clone(&spool),
-        admission: bulk,
-        stop: stop.clone(),
-    });
+    let control = Control::new(Arc::clone(queue), lanes, Arc::clone(&spool), bulk, stop.clone());
+    let control = Arc::new(control);
     let sockets::Open { enqueue, control: control_listener, metrics } = sockets;
     let service = |name: &'static str, work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
         tasks.spawn(name, async move {
@@ -310,7 +347,7 @@ fn start_intake(
     service("enqueue socket", Box::pin(socket::serve(Arc::clone(queue), urgent, enqueue, stop.clone())));
     service("control socket", Box::pin(control::serve(Arc::clone(&control), control_listener, stop.clone())));
     if let Some(listener) = metrics {
-        service("metrics", Box::pin(control::serve_metrics(Arc::clone(&control), listener, stop.clone())));
+        service("metrics", Box::pin(metrics_port::serve(Arc::clone(&control), listener, stop.clone())));
     }
     Ok(control)
 }

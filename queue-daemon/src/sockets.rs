@@ -6,15 +6,15 @@
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Gid, chown};
+use nix::unistd::{Gid, chown, geteuid};
 use service_kit::notify::{NamedFd, NotifyError};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::config::QueueConfig;
-use crate::peer;
+use crate::{folders, peer};
 
 /// The enqueue socket: whoever may write to it may queue paths.
 const ENQUEUE_MODE: u32 = 0o660;
@@ -129,23 +129,43 @@ pub(crate) async fn open(config: &QueueConfig, inherited: Inherited) -> Result<O
 
 /// Makes the spool folder, or gives the one there is its mode and group.
 pub(crate) fn make_spool(config: &QueueConfig) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(&config.spool_dir)?;
-    if let Some(group) = config.socket_group.as_deref().and_then(peer::gid_of) {
-        chown(&config.spool_dir, None, Some(Gid::from_raw(group)))?;
-    }
     let folder = &config.spool_dir;
+    folders::make(folder, 0o700)?;
+    let prepared = prepare_spool(config).and_then(|()| fs::read_dir(folder).map(drop));
+    prepared.map_err(|error| {
+        let (us, owner) = (geteuid().as_raw(), fs::metadata(folder).map(|meta| meta.uid()));
+        match owner {
+            Ok(owner) if owner != us && error.kind() == io::ErrorKind::PermissionDenied => {
+                let why = format!(
+                    "it belongs to user {owner} and the daemon runs as user {us}: a hook that ran before the daemon's \
+                     first start made it; `chown -R {us} {}`, then start again",
+                    folder.display()
+                );
+                io::Error::new(error.kind(), why)
+            }
+            Ok(_) | Err(_) => error,
+        }
+    })
+}
+
+fn prepare_spool(config: &QueueConfig) -> io::Result<()> {
+    let folder = &config.spool_dir;
+    if let Some(group) = config.socket_group.as_deref().and_then(peer::gid_of) {
+        chown(folder, None, Some(Gid::from_raw(group)))?;
+    }
     if fs::metadata(folder)?.permissions().mode() & 0o7777 == SPOOL_MODE {
         return Ok(());
     }
     match fs::set_permissions(folder, Permissions::from_mode(SPOOL_MODE)) {
         // A service manager may forbid the setgid bit (RestrictSUIDSGID=, which DynamicUser= implies).
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            fs::set_permissions(folder, Permissions::from_mode(SPOOL_MODE & 0o1777))?;
             tracing::warn!(
                 "spool {} cannot have mode {SPOOL_MODE:o}, so files that others than root leave there may be unreadable here; \
                  make it before the daemon starts (tmpfiles): {error}",
                 folder.display()
             );
-            fs::set_permissions(folder, Permissions::from_mode(SPOOL_MODE & 0o1777))
+            Ok(())
         }
         done => done,
     }

@@ -312,6 +312,75 @@ mod tests {
         assert_eq!(strange(numbers(&[DAEMON_MAGIC, 0x115, LAST, LAST, 2])), "it answered 2 to a new root");
     }
 
+    /// What comes of a question when the daemon says these bytes behind its greeting.
+    fn asked<T>(
+        says: &[Vec<u8>],
+        question: impl FnOnce(&mut Daemon) -> Result<T, DaemonError>,
+    ) -> Result<T, DaemonError> {
+        let greeting = [numbers(&[DAEMON_MAGIC, 0x122]), text("2.8.0"), numbers(&[LAST, LAST])].concat();
+        let (_folder, socket) = scripted([greeting, says.concat()].concat());
+        question(&mut Daemon::connect(&socket)?)
+    }
+
+    const PATH: &str = "/nix/store/00000000000000000000000000000000-a";
+
+    #[test]
+    fn lists_and_texts_keep_their_bounds() {
+        let strange = |says: &[Vec<u8>]| match asked(says, Daemon::all_valid).unwrap_err() {
+            DaemonError::Protocol { what, .. } => what,
+            other => panic!("{other}"),
+        };
+        assert_eq!(strange(&[numbers(&[1_000_001])]), "it sent a list of 1000001");
+        assert_eq!(strange(&[numbers(&[u64::MAX])]), format!("it sent a list of {}", u64::MAX));
+        let no_path = strange(&[numbers(&[1]), text("/tmp/\x1b")]);
+        assert!(no_path.starts_with("it sent a path that is none: `/tmp/\\u{1b}`"), "{no_path}");
+        let cut = asked(&[numbers(&[2]), text(PATH)], |daemon| daemon.realisations("x", "/nix/store"));
+        assert!(matches!(cut, Err(DaemonError::Protocol { .. })), "{cut:?}");
+        assert_eq!(asked(&[numbers(&[1]), text(PATH)], Daemon::all_valid).unwrap()[0].as_str(), PATH);
+    }
+
+    #[test]
+    fn an_answer_has_a_most() {
+        let line = [numbers(&[0x6f6c_6d67]), text(&"x".repeat(TEXT_MAX))].concat();
+        let lines = usize::try_from(ANSWER_BYTES_MAX).unwrap() / line.len() + 1;
+        let (_folder, socket) = scripted(
+            [numbers(&[DAEMON_MAGIC, 0x122]), text("2.8.0"), numbers(&[LAST]), line.repeat(lines)].concat(),
+        );
+        let said = Daemon::connect(&socket).unwrap().all_valid();
+        assert!(
+            matches!(&said, Err(DaemonError::Protocol { what, .. }) if what.contains("268435456 bytes")),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn a_hash_that_is_none_is_not_taken() {
+        let path = nix_types::StorePath::parse_str(PATH).unwrap();
+        for hash in ["", "sha256:0", &"g".repeat(64), &format!("{}\x1b", "0".repeat(63))] {
+            let info = [numbers(&[1]), text(""), text(hash), numbers(&[0, 1, 1, 1, 0]), text("")];
+            let said = asked(&info, |daemon| daemon.path_infos(std::slice::from_ref(&path), |_, _| Ok(())));
+            let Err(DaemonError::Protocol { what, .. }) = said else { panic!("{said:?}") };
+            assert!(what.starts_with("it says the hash of") && !what.contains(char::is_control), "{what}");
+        }
+    }
+
+    #[test]
+    fn realisations_are_read_and_old_daemons_have_none() {
+        let json = r#"{"dependentRealisations":{"sha256:1!out":"00000000000000000000000000000000-b"},
+            "id":"sha256:0!out","outPath":"00000000000000000000000000000000-a","signatures":["k:s"]}"#;
+        let ask = |daemon: &mut Daemon| daemon.realisations("sha256:0!out", "/nix/store");
+        let found = asked(&[numbers(&[1]), text(json)], ask).unwrap().remove(0);
+        assert_eq!((found.id.as_str(), found.out_path.as_str()), ("sha256:0!out", PATH));
+        assert_eq!(found.signatures, ["k:s"]);
+        assert_eq!(found.dependent_realisations["sha256:1!out"].name(), "b");
+        for wrong in ["", "[]", r#"{"id":"x","outPath":"../x"}"#, r#"{"id":1}"#, "\x1b"] {
+            let said = asked(&[numbers(&[1]), text(wrong)], ask);
+            assert!(matches!(said, Err(DaemonError::Protocol { .. })), "{wrong}");
+        }
+        let (_folder, socket) = scripted(numbers(&[DAEMON_MAGIC, 0x11e, LAST]));
+        assert_eq!(ask(&mut Daemon::connect(&socket).unwrap()).unwrap(), []);
+    }
+
     #[test]
     fn nobody_there() {
         let folder = tempfile::tempdir().unwrap();

@@ -125,12 +125,15 @@ impl GcRoots {
         }
     }
 
-    /// Keeps a path. Repeating it changes nothing.
+    /// Keeps a path. Repeating it changes nothing. True when its link was not there before.
     ///
     /// # Errors
     /// [`RootsError`]
-    pub fn add(&self, path: &StorePath) -> Result<(), RootsError> {
-        self.add_all(std::slice::from_ref(path))
+    pub fn add(&self, path: &StorePath) -> Result<bool, RootsError> {
+        match self {
+            Self::Direct(roots) => roots.add(path),
+            Self::Indirect(roots) => roots.add_all(std::slice::from_ref(path)).map(|new| new > 0),
+        }
     }
 
     /// Keeps paths; through the daemon, in one conversation.
@@ -139,16 +142,16 @@ impl GcRoots {
     /// The first that fails; those before it are kept.
     pub fn add_all(&self, paths: &[StorePath]) -> Result<(), RootsError> {
         match self {
-            Self::Direct(roots) => paths.iter().try_for_each(|path| roots.add(path)),
-            Self::Indirect(roots) => roots.add_all(paths),
+            Self::Direct(roots) => paths.iter().try_for_each(|path| roots.add(path).map(drop)),
+            Self::Indirect(roots) => roots.add_all(paths).map(drop),
         }
     }
 
-    /// Lets a path go. One that is not kept is no error.
+    /// Lets a path go. One that is not kept is no error. True when there was a link.
     ///
     /// # Errors
     /// [`RootsError`]
-    pub fn remove(&self, path: &StorePath) -> Result<(), RootsError> {
+    pub fn remove(&self, path: &StorePath) -> Result<bool, RootsError> {
         self.links().remove(path)
     }
 
@@ -206,12 +209,12 @@ impl Roots {
         Ok(Self { links })
     }
 
-    /// Keeps a path. Repeating it changes nothing.
+    /// Keeps a path. Repeating it changes nothing. True when its link was not there before.
     ///
     /// # Errors
     /// [`RootsError`]
-    pub fn add(&self, path: &StorePath) -> Result<(), RootsError> {
-        self.links.add(path).map(drop)
+    pub fn add(&self, path: &StorePath) -> Result<bool, RootsError> {
+        self.links.add(path).map(|link| link.new)
     }
 }
 
@@ -234,12 +237,12 @@ impl IndirectRoots {
         Ok(Self { links, socket, because })
     }
 
-    /// Keeps paths, in one conversation with the daemon.
+    /// Keeps paths, in one conversation with the daemon. Gives the number of links that were not there before.
     ///
     /// # Errors
     /// [`RootsError`]
-    pub fn add_all(&self, paths: &[StorePath]) -> Result<(), RootsError> {
-        let mut daemon = None;
+    pub fn add_all(&self, paths: &[StorePath]) -> Result<usize, RootsError> {
+        let (mut daemon, mut new) = (None, 0);
         for path in paths {
             let register = |source| RootsError::Register { path: path.clone(), source };
             let link = self.links.add(path)?;
@@ -247,9 +250,10 @@ impl IndirectRoots {
                 Some(daemon) => daemon,
                 none => none.insert(Daemon::connect(&self.socket).map_err(register)?),
             };
-            daemon.add_indirect_root(&link).map_err(register)?;
+            daemon.add_indirect_root(&link.path).map_err(register)?;
+            new += usize::from(link.new);
         }
-        Ok(())
+        Ok(new)
     }
 }
 

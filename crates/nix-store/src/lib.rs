@@ -1,6 +1,7 @@
 //! The door to the local Nix. Questions about store paths, wishes for garbage collector roots and commands to run come
 //! in; path infos, roots that Nix honours and outcomes go out. Nothing here decides what is pushed where or when.
 
+pub mod collector;
 pub mod copy;
 pub mod daemon;
 pub mod dirs;
@@ -8,6 +9,7 @@ mod drv_file;
 pub mod fake;
 pub mod gcroots;
 pub mod local;
+pub mod log;
 pub mod nar;
 mod order;
 pub mod process;

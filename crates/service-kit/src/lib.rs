@@ -1,10 +1,12 @@
 //! What every long-running program of this workspace needs and none should write twice: the clock, the
-//! configuration reader, supervised tasks with a shutdown, the service manager's protocol, log start-up and
-//! the lock of a state folder. Knows nothing of queues, caches or forges, and depends on no crate of ours.
+//! configuration reader, supervised tasks with a shutdown, the service manager's protocol, log start-up, the
+//! lock of a state folder, and (feature `http`) the builder of HTTP clients. Knows nothing of queues, caches or forges, and depends on no crate of ours.
 
 pub mod backoff;
 pub mod clock;
 pub mod config;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod lock;
 pub mod notify;
 pub mod shutdown;

@@ -1,9 +1,11 @@
-//! Tools for tests, never for programs: faults and power cuts below SQLite, small full disks, child processes
-//! that end with their test, seeds that are printed when a test fails, and the one polling helper.
+//! Tools for tests, never for programs: faults and power cuts below SQLite, small full disks, a cache over HTTP with
+//! faults, child processes that end with their test, seeds that are printed when a test fails, and the one polling
+//! helper.
 //!
 //! Depends on none of our crates, so that any of them can use it in its tests.
 
 pub mod cpu;
+pub mod http_cache;
 pub mod mutate;
 pub mod powercut;
 pub mod proc;

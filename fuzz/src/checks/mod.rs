@@ -5,5 +5,7 @@
 pub mod eka_hook;
 pub mod eka_queue;
 pub mod hook_wire;
+pub mod nix_caches;
 pub mod nix_store;
 pub mod nix_types;
+pub mod object_kit;

@@ -1,5 +1,9 @@
-//! What Nix says: its commands on standard error, its daemon over the socket; and the store URLs handed to it.
+//! What Nix says: its commands on standard error, its daemon over the socket, the logs it kept; and the store URLs handed
+//! to it.
 
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::fs;
 use std::io::{self, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixListener;
@@ -10,6 +14,11 @@ use std::thread;
 
 use nix_store::copy::{FaultClass, LINE_MAX, StoreUrl, URL_MAX, classify};
 use nix_store::daemon::Daemon;
+use nix_store::log::unpack;
+use nix_store::store::Cursor;
+use nix_store::{Filter, Store, StoreDirs, StoreError, WorkerStore};
+use nix_types::{DrvPath, StorePath};
+use tempfile::TempDir;
 
 /// Standard error of a failed command: one line that can be shown comes out, whatever a remote machine printed, and a
 /// path only when the text names it.
@@ -51,32 +60,101 @@ pub fn store_url(bytes: &[u8]) {
 /// All that a daemon says in one conversation, greeting included: it ends, in an answer or in an error that can be
 /// shown.
 pub fn nix_daemon(bytes: &[u8]) {
-    let (socket, script) = listener();
-    script.send(bytes.to_vec()).expect("the scripted daemon listens as long as the process lives");
-    let said = Daemon::connect(socket).and_then(|mut daemon| daemon.add_indirect_root(Path::new("/link")));
+    static SCRIPTED: OnceLock<Scripted> = OnceLock::new();
+    let scripted = SCRIPTED.get_or_init(Scripted::new);
+    scripted.says(bytes);
+    let said =
+        Daemon::connect(&scripted.socket).and_then(|mut daemon| daemon.add_indirect_root(Path::new("/link")));
     if let Err(error) = said {
         assert!(!error.to_string().contains(char::is_control), "{error}");
     }
 }
 
-/// A daemon that says what it is sent, one conversation each, and hangs up.
-fn listener() -> (&'static Path, Sender<Vec<u8>>) {
-    static LISTENER: OnceLock<(PathBuf, Sender<Vec<u8>>)> = OnceLock::new();
-    let (socket, script) = LISTENER.get_or_init(|| {
+/// The first byte chooses a question, the others are all the daemon says: it ends, in an answer that holds together or
+/// in an error that can be shown.
+pub fn nix_worker(bytes: &[u8]) {
+    static SCRIPTED: OnceLock<Scripted> = OnceLock::new();
+    let scripted = SCRIPTED.get_or_init(Scripted::new);
+    let Some((question, says)) = bytes.split_first() else { return };
+    scripted.says(says);
+    let (store, drv) = (WorkerStore::new(scripted.dirs.clone()), &scripted.drv);
+    let path = drv.store_path();
+    let error = match question % 8 {
+        0 => store.is_valid(path).err(),
+        1 => store.valid_among(&[path.clone(), path.clone()]).map(|valid| assert!(valid.len() <= 2)).err(),
+        2 => store.path_info(path).map(|info| assert!(info.is_none_or(|info| info.path == *path))).err(),
+        3 => store.closure(std::slice::from_ref(path)).map(|closure| closed(&closure)).err(),
+        4 => store.outputs_of(drv).map(|outputs| assert!(outputs.is_sorted())).err(),
+        5 => store.realisations_of(path).err(),
+        6 => store
+            .valid_page(&Filter::default(), Cursor::default(), 10)
+            .map(|page| assert!(page.paths.len() <= 10))
+            .err(),
+        _ => store.add_signatures(path, &["a:b".to_owned()]).err(),
+    };
+    let mut error: Option<&dyn Error> = error.as_ref().map(|error: &StoreError| error as &dyn Error);
+    while let Some(cause) = error {
+        assert!(!cause.to_string().contains(char::is_control), "{cause}");
+        error = cause.source();
+    }
+}
+
+/// Each path once, and all it refers to is there.
+fn closed(closure: &[nix_store::PathInfo]) {
+    let paths: BTreeSet<&StorePath> = closure.iter().map(|info| &info.path).collect();
+    assert_eq!(paths.len(), closure.len());
+    assert!(closure.iter().flat_map(|info| &info.references).all(|reference| paths.contains(reference)));
+}
+
+/// A packed build log: not more comes out than asked for.
+pub fn build_log(bytes: &[u8]) {
+    const MOST: usize = 64 * 1024;
+    match unpack(bytes, MOST) {
+        Ok(log) => assert!(log.len() <= MOST),
+        Err(error) => assert!(!error.to_string().contains(char::is_control), "{error}"),
+    }
+}
+
+/// A daemon that says what it is given, one conversation each, and hangs up; and a store that has one derivation.
+struct Scripted {
+    socket: PathBuf,
+    script: Sender<Vec<u8>>,
+    dirs: StoreDirs,
+    drv: DrvPath,
+    _folder: TempDir,
+}
+
+impl Scripted {
+    fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder for a socket");
-        let socket = folder.path().join("socket");
+        let (socket, store) = (folder.path().join("socket"), folder.path().join("store"));
+        let dirs = StoreDirs::new(&store, folder.path())
+            .and_then(|dirs| dirs.with_daemon_socket(&socket))
+            .expect("the folder of a test has a plain name");
+        let drv = DrvPath::parse_str(&format!("{}/{}-x.drv", dirs.store(), "0".repeat(32)))
+            .expect("it has the form of a derivation's path");
+        fs::create_dir(&store).expect("a folder for a store");
+        fs::write(drv.as_str(), r#"Derive([("out","","r:sha256","")],[],[],"s","/b",[],[])"#)
+            .expect("a file");
         let listener = UnixListener::bind(&socket).expect("a socket");
         let (script, says) = channel::<Vec<u8>>();
         thread::spawn(move || {
             for bytes in says {
-                let (mut stream, _) = listener.accept().expect("the client connects");
-                // The client hangs up as soon as it has heard enough.
-                let _ = stream.write_all(&bytes).and_then(|()| stream.shutdown(Shutdown::Write));
-                let _ = io::copy(&mut stream, &mut io::sink());
+                let (stream, _) = listener.accept().expect("the client connects");
+                // It talks without listening first, but hears everything, or the client would wait for that.
+                thread::scope(|both| {
+                    both.spawn(|| {
+                        // The client hangs up as soon as it has heard enough.
+                        let _ = (&stream).write_all(&bytes).and_then(|()| stream.shutdown(Shutdown::Write));
+                    });
+                    let _ = io::copy(&mut &stream, &mut io::sink());
+                });
             }
-            drop(folder);
         });
-        (socket, script)
-    });
-    (socket, script.clone())
+        Self { socket, script, dirs, drv, _folder: folder }
+    }
+
+    fn says(&self, bytes: &[u8]) {
+        self.script.send(bytes.to_vec()).expect("the scripted daemon listens as long as the process lives");
+    }
 }

@@ -13,10 +13,8 @@ use tempfile::TempDir;
 pub(crate) const HELLO: &str = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-hello-2.12";
 pub(crate) const DEV: &str = "/nix/store/zyxwvsrqpnmlkjihgfdcba9876543210-hello-2.12-dev";
 pub(crate) const DRV: &str = "/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-hello-2.12.drv";
-/// What the hook promises in every fault case.
+/// What the hook promises in every fault case; `alone` holds it to that.
 pub(crate) const PROMISE: Duration = Duration::from_millis(250);
-/// Runs of a timed case: a shared machine may hold up some of them, a hook that is too slow is so in all.
-const TIMED_RUNS: usize = 8;
 
 /// The two programs of one core.
 #[derive(Clone, Copy, Debug)]
@@ -153,12 +151,6 @@ impl Hook {
         // A hook that does not read its input may be gone before it is written.
         let _ = child.stdin.take().unwrap().write_all(&self.stdin);
         finished(child, start)
-    }
-
-    /// Runs until one call kept the promise on time; the slowest machine grants one of eight.
-    pub(crate) fn run_in_time(&self) -> Outcome {
-        let outcome = (0..TIMED_RUNS).map(|_| self.run()).find(|outcome| outcome.took <= PROMISE);
-        outcome.unwrap_or_else(|| panic!("none of {TIMED_RUNS} runs ended within {PROMISE:?}"))
     }
 
     /// The requests in the spool, in order of their names; anything else there fails the test.

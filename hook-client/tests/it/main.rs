@@ -2,6 +2,7 @@
 //! the faults of the world; and the library alone on a scripted system, where each call can fail in turn.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod alone;
 mod answers;
 mod faults;
 mod fuzz;

@@ -16,10 +16,12 @@ use crate::cli::{
     Cli, Command, EXIT_BAD, EXIT_NOT_FOUND, EXIT_OK, EXIT_TIME_OUT, EXIT_UNAVAILABLE, EXIT_USAGE, ListArgs,
     PushArgs, SelectArgs, WaitArgs,
 };
-use crate::control::client::{ClientError, ask};
+use crate::control::client::{ClientError, ask, ask_until};
 use crate::control::protocol::{End, FailureKind, PushWhat, Request, Selection};
 use crate::delivery::StateName;
 
+/// What a daemon may need beyond the time it was given, before it counts as not answering.
+const GRACE: Duration = Duration::from_secs(1);
 /// Between two tries to reach a daemon that is being restarted.
 const RECONNECT_EVERY: Duration = Duration::from_millis(200);
 
@@ -31,6 +33,14 @@ pub(super) fn run(socket: &Path, cli: &Cli) -> ExitCode {
     let mut printer = Printer::new(cli.json);
     let ended = match &cli.command {
         Command::Wait(arguments) => wait(socket, request, arguments, &mut printer),
+        Command::Drain { timeout } => {
+            // A drain that is not waited for any more is called off: as if its time were over.
+            let until = timeout.and_then(by);
+            match ask_until(socket, &request, until, |reply| printer.reply(reply)) {
+                Err(ClientError::Silent { .. }) => Ok(End { timed_out: true, ..End::default() }),
+                ended => ended,
+            }
+        }
         _ => ask(socket, &request, |reply| printer.reply(reply)),
     };
     match ended {
@@ -54,7 +64,9 @@ fn request(command: &Command) -> Result<Request, String> {
         Command::Pause { destination } => Request::Pause { destination: destination.clone() },
         Command::Resume { destination } => Request::Resume { destination: destination.clone() },
         Command::Drain { timeout } => Request::Drain { timeout_ms: timeout.map(millis) },
-        Command::Serve(_) | Command::CheckConfig => return Err("this command asks no daemon".into()),
+        Command::Serve(_) | Command::CheckConfig | Command::Completions { .. } | Command::Man { .. } => {
+            return Err("this command asks no daemon".into());
+        }
     })
 }
 
@@ -142,8 +154,10 @@ fn wait(
     loop {
         let left = arguments.timeout.map(|limit| limit.saturating_sub(begun.elapsed()));
         let request = Request::Wait { selection: selection.clone(), timeout_ms: left.map(millis) };
-        let error = match ask(socket, &request, |reply| printer.reply(reply)) {
+        let until = left.and_then(by);
+        let error = match ask_until(socket, &request, until, |reply| printer.reply(reply)) {
             Ok(end) => return Ok(end),
+            Err(ClientError::Silent { .. }) => return Ok(End { timed_out: true, ..End::default() }),
             Err(error) if error.may_pass() => error,
             Err(error) => return Err(error),
         };
@@ -159,6 +173,11 @@ fn wait(
         }
         pause(RECONNECT_EVERY);
     }
+}
+
+/// When an answer that may take so long must be there; `None` is beyond all time.
+fn by(limit: Duration) -> Option<Instant> {
+    Instant::now().checked_add(limit.saturating_add(GRACE))
 }
 
 #[expect(
@@ -197,9 +216,10 @@ fn failed(error: &ClientError, json: bool) -> ExitCode {
             FailureKind::BadRequest => EXIT_USAGE,
             FailureKind::Unavailable => EXIT_UNAVAILABLE,
         },
-        ClientError::Unreachable { .. } | ClientError::Hangup { .. } | ClientError::Stranger { .. } => {
-            EXIT_UNAVAILABLE
-        }
+        ClientError::Unreachable { .. }
+        | ClientError::Hangup { .. }
+        | ClientError::Silent { .. }
+        | ClientError::Stranger { .. } => EXIT_UNAVAILABLE,
     };
     debug_assert!(code != EXIT_BAD, "a failure to ask is no bad answer");
     let message = chain(error);

@@ -1,10 +1,11 @@
 //! What each subcommand does.
 //!
 //! In flow arguments; out flow an exit code, and what people (or, with `--json`, programs) read. `serve` runs the
-//! daemon; everything else but `check-config` is one request over the control socket.
+//! daemon; `check-config`, `completions` and `man` need none; everything else is one request over the control socket.
 
 mod ask;
 mod check_config;
+mod describe;
 mod print;
 mod serve;
 
@@ -31,6 +32,12 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             return code.into();
         }
     };
+    // What describes the program itself needs no configuration.
+    match &cli.command {
+        Command::Completions { shell } => return describe::completions(*shell),
+        Command::Man { folder } => return describe::man(folder),
+        _ => {}
+    }
     let file = match find_config_file(cli.config_file.as_deref(), |name| std::env::var_os(name)) {
         Ok(file) => file,
         Err(error) => return fail(&chain(&error), EXIT_CONFIG),

@@ -49,7 +49,9 @@ impl Printer {
             Command::Pause { .. } => out(&format!("{} destination(s) paused", end.count)),
             Command::Resume { .. } => out(&format!("{} destination(s) go on", end.count)),
             Command::Wait(_) | Command::Drain { .. } => out(&verdict_text(end)),
-            Command::Serve(_) | Command::CheckConfig => Ok(()),
+            Command::Serve(_) | Command::CheckConfig | Command::Completions { .. } | Command::Man { .. } => {
+                Ok(())
+            }
         }
     }
 }
@@ -62,6 +64,8 @@ fn end_json(end: &End) -> serde_json::Value {
     let mut object = json!({ "count": end.count, "refused": end.refused });
     if let Some(tally) = &end.tally {
         object["states"] = json!(tally);
+    }
+    if end.tally.is_some() || end.timed_out {
         object["timed_out"] = json!(end.timed_out);
     }
     object

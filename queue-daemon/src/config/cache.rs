@@ -5,6 +5,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nix_types::CacheUrl;
+use nix_types::cache_url::CacheUrlError;
 use nix_types::glob::Glob;
 use service_kit::config::{Located, Section};
 
@@ -42,12 +44,21 @@ pub struct CacheConfig {
     pub presence_ttl: Duration,
     /// What is not sent.
     pub filter: Filter,
+    /// Most bytes a second.
+    pub bandwidth_limit: Option<u64>,
+    /// Whether logs of builds are sent as well.
+    pub upload_logs: bool,
 }
 
 /// How paths get to a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CacheKind {
-    /// `nix copy --to URL`.
+    /// A binary cache, served in this process.
+    Native {
+        /// Where it is and how it is written.
+        url: Box<CacheUrl>,
+    },
+    /// Any other store that Nix knows: `nix copy --to URL`.
     NixCopy {
         /// The store, as it was written.
         named: StoreUrl,
@@ -63,6 +74,19 @@ pub enum CacheKind {
     },
     /// The built-in destination that signs the local store.
     SignStore,
+}
+
+impl CacheKind {
+    /// What makes it this destination and no other, without credentials.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        match self {
+            Self::Native { url } => url.identity(),
+            Self::NixCopy { named, .. } => named.to_string(),
+            Self::Command { argv } => format!("command {}", argv.join(" ")),
+            Self::SignStore => LOCAL_STORE.to_owned(),
+        }
+    }
 }
 
 /// Whose requests a destination takes.
@@ -92,6 +116,8 @@ impl CacheConfig {
             timeout: Duration::from_secs(10 * 60),
             presence_ttl: Duration::from_secs(7 * 24 * 60 * 60),
             filter: Filter::default(),
+            bandwidth_limit: None,
+            upload_logs: false,
         }
     }
 }
@@ -170,18 +196,7 @@ fn read_kind(section: &Section, queue: &QueueConfig) -> Option<CacheKind> {
                 section.missing("destination", "write a store URL, such as \"file:///srv/cache\"");
                 return None;
             };
-            let line = Some(text.line);
-            let url = match StoreUrl::parse(&text.value) {
-                Ok(url) => url,
-                Err(why) => {
-                    section.refuse("destination", line, why.to_string(), "write a store URL that Nix knows");
-                    return None;
-                }
-            };
-            let named = url.clone();
-            let url = with_ssh_key(section, url, ssh_key_file.as_ref());
-            let url = with_signing_key(section, url, line, queue);
-            Some(CacheKind::NixCopy { named, url, ssh_key_file: ssh_key_file.map(|key| key.value) })
+            read_url(section, &text, ssh_key_file, queue)
         }
         "command" => {
             if let Some(text) = destination {
@@ -215,6 +230,44 @@ fn read_kind(section: &Section, queue: &QueueConfig) -> Option<CacheKind> {
     }
 }
 
+/// A binary cache is served in this process; what is none goes to `nix copy`.
+fn read_url(
+    section: &Section,
+    text: &Located<String>,
+    ssh_key_file: Option<Located<PathBuf>>,
+    queue: &QueueConfig,
+) -> Option<CacheKind> {
+    let line = Some(text.line);
+    match CacheUrl::parse(&text.value) {
+        Ok(url) => {
+            if let Some(key) = ssh_key_file {
+                section.refuse("ssh_key_file", Some(key.line), "is for ssh:// and ssh-ng://", "remove it");
+            }
+            for parameter in &url.params.ignored {
+                let what = format!("has the parameter {parameter}, which means nothing for what is sent");
+                section.warn("destination", line, what, "remove it");
+            }
+            return Some(CacheKind::Native { url: Box::new(url) });
+        }
+        Err(CacheUrlError::Scheme { .. }) => {}
+        Err(why) => {
+            section.refuse("destination", line, why.to_string(), "correct the URL");
+            return None;
+        }
+    }
+    let url = match StoreUrl::parse(&text.value) {
+        Ok(url) => url,
+        Err(why) => {
+            section.refuse("destination", line, why.to_string(), "write a store URL that Nix knows");
+            return None;
+        }
+    };
+    let named = url.clone();
+    let url = with_ssh_key(section, url, ssh_key_file.as_ref());
+    signed_before(section, &url, line, queue);
+    Some(CacheKind::NixCopy { named, url, ssh_key_file: ssh_key_file.map(|key| key.value) })
+}
+
 fn with_ssh_key(section: &Section, url: StoreUrl, key: Option<&Located<PathBuf>>) -> StoreUrl {
     let Some(key) = key else { return url };
     match url.with_ssh_key(&key.value) {
@@ -226,35 +279,18 @@ fn with_ssh_key(section: &Section, url: StoreUrl, key: Option<&Located<PathBuf>>
     }
 }
 
-/// `nix copy` signs with one key, and only what goes into a binary cache.
-fn with_signing_key(section: &Section, url: StoreUrl, line: Option<u32>, queue: &QueueConfig) -> StoreUrl {
-    if queue.sign_store {
-        return url; // signed before it is sent, by every key
+/// `nix copy` signs nothing on its way to a store that is no binary cache.
+fn signed_before(section: &Section, url: &StoreUrl, line: Option<u32>, queue: &QueueConfig) {
+    if queue.sign_store || queue.signing_key_files.is_empty() || url.kind() == Kind::BinaryCache {
+        return;
     }
-    let refuse = |what: String, remedy: &str| section.refuse("destination", line, what, remedy);
-    match queue.signing_key_files.as_slice() {
-        [] => url,
-        [key] if url.kind() == Kind::BinaryCache => match url.with_secret_key(key) {
-            Ok(with_key) => with_key,
-            Err(why) => {
-                refuse(why.to_string(), "remove one of the two");
-                url
-            }
-        },
-        [_] => {
-            let what =
-                "paths copied to this kind of store are not signed on the way, but signing_key_files is set";
-            refuse(what.into(), "set [queue] sign_store = true, so that they are signed before");
-            url
-        }
-        keys => {
-            refuse(
-                format!("`nix copy` signs with one key, and signing_key_files has {}", keys.len()),
-                "keep one key, or set [queue] sign_store = true",
-            );
-            url
-        }
-    }
+    let what = "paths copied to this kind of store are not signed on the way, but signing_key_files is set";
+    section.refuse(
+        "destination",
+        line,
+        what,
+        "set [queue] sign_store = true, so that they are signed before",
+    );
 }
 
 fn refuse_unserved(section: &Section) {
@@ -264,8 +300,6 @@ fn refuse_unserved(section: &Section) {
     section.unsupported("permissions", "it decides about CI builds, which come later");
     section.unsupported("allow_untrusted", "it decides about CI builds, which come later");
     section.unsupported("allow_pull_requests", "it decides about CI builds, which come later");
-    section.unsupported("bandwidth_limit", "`nix copy` has no such bound");
-    section.unsupported("upload_logs", "`nix copy` does not send logs");
 }
 
 fn read_rest(section: &Section, mut cache: CacheConfig, regexes_left: &mut usize) -> CacheConfig {
@@ -289,12 +323,42 @@ fn read_rest(section: &Section, mut cache: CacheConfig, regexes_left: &mut usize
     if let Some(found) = section.duration("presence_ttl") {
         cache.presence_ttl = found.value;
     }
+    read_native(section, &mut cache);
     read_accept(section, &mut cache.accept);
     read_backoff(section, &mut cache.policy);
     read_breaker(section, &mut cache.breaker);
     read_filter(section, &mut cache.filter);
     read_regexes(section, &mut cache.filter, regexes_left);
     cache
+}
+
+/// What only a cache that is served in this process has.
+fn read_native(section: &Section, cache: &mut CacheConfig) {
+    let limit = section.rate("bandwidth_limit");
+    let logs = section.bool("upload_logs");
+    if matches!(cache.kind, CacheKind::Native { .. }) {
+        if let Some(found) = &limit
+            && found.value == 0
+        {
+            section.refuse(
+                "bandwidth_limit",
+                Some(found.line),
+                "is zero",
+                "write \"10MiB/s\", or leave it out",
+            );
+        }
+        cache.bandwidth_limit = limit.map(|found| found.value);
+        cache.upload_logs = logs.is_some_and(|found| found.value);
+        return;
+    }
+    let what =
+        "is for file://, http(s):// and s3:// alone: what is run for this destination knows no such thing";
+    if let Some(found) = limit {
+        section.refuse("bandwidth_limit", Some(found.line), what, "remove it");
+    }
+    if let Some(found) = logs {
+        section.refuse("upload_logs", Some(found.line), what, "remove it");
+    }
 }
 
 fn read_accept(section: &Section, accept: &mut Accept) {

@@ -63,6 +63,16 @@ pub fn check(config: &Config) -> Vec<Problem> {
                     );
                 }
             }
+            CacheKind::Native { url } => {
+                let keys = url.params.secret_keys.iter().filter_map(|file| secret_key(file).err());
+                for why in keys {
+                    say(
+                        &place,
+                        why,
+                        "correct secret-key in the destination; the daemon must be able to read it",
+                    );
+                }
+            }
             CacheKind::NixCopy { .. } | CacheKind::SignStore => {}
         }
     }

@@ -4,7 +4,9 @@
 //! has the types both sides share, `server` answers them inside the daemon, `client` is what the subcommands use.
 
 pub mod client;
+pub(crate) mod metrics_port;
 pub mod protocol;
 mod push;
 pub(crate) mod server;
 mod status;
+mod wait;

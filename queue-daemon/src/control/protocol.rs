@@ -158,7 +158,7 @@ pub struct Status {
     pub bytes_pushed: u64,
     /// Files in the spool.
     pub spool_files: u64,
-    /// GC roots the queue holds, when they can be counted.
+    /// GC roots the queue holds; absent until they have been counted, soon after the start.
     pub gc_roots: Option<u64>,
     /// True while it takes nothing in and finishes.
     pub draining: bool,

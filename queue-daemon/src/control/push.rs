@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use hook_wire::Source;
-use nix_store::{Filter, StoreError};
+use nix_store::{Filter, Store, StoreError};
 use nix_types::StorePath;
+use service_kit::telemetry::chain;
 use tokio::io::AsyncWrite;
 
 use super::protocol::{End, FailureKind, PushWhat, Reply};
@@ -73,7 +74,8 @@ pub(crate) async fn push(
     Ok(end)
 }
 
-/// The paths that are meant. Texts that are no store paths are noted and counted; the others go on.
+/// The paths that are meant. Those that are no store paths, or have no closure here, are noted and counted; the others
+/// go on.
 async fn select(
     control: &Control,
     what: PushWhat,
@@ -85,38 +87,81 @@ async fn select(
         PushWhat::AllValid { ultimate, since_ms } => {
             let registered_since = since_ms.map(|ms| u64::try_from(ms / 1_000).unwrap_or(0));
             let filter = Filter { ultimate_only: ultimate, registered_since };
-            tokio::task::spawn_blocking(move || {
-                let mut all = Vec::new();
-                nix_store::store::all_valid::<StoreError>(&*store, &filter, |page| {
-                    // A derivation file is no build output.
-                    all.extend(page.into_iter().filter(|path| !path.is_drv()));
-                    Ok(())
-                })?;
-                Ok(all)
-            })
-            .await
+            tokio::task::spawn_blocking(move || all_valid(&*store, &filter)).await
         }
         PushWhat::Paths { paths, closure } => {
             let mut parsed = Vec::with_capacity(paths.len());
             for text in paths {
                 match StorePath::parse(text.as_bytes()) {
                     Ok(path) => parsed.push(path),
-                    Err(error) => {
-                        end.refused += 1;
-                        say(writer, &Reply::Note(format!("{}: {error}", shown(text.as_bytes())))).await?;
-                    }
+                    Err(error) => refuse(end, writer, format!("{}: {error}", shown(text.as_bytes()))).await?,
                 }
             }
             if !closure {
                 return Ok(parsed);
             }
-            let paths = move || Ok(store.closure(&parsed)?.into_iter().map(|info| info.path).collect());
-            tokio::task::spawn_blocking(paths).await
+            tokio::task::spawn_blocking(move || closure_of(&*store, parsed)).await
         }
     };
-    listed
-        .expect("a store query does not panic: it returns its errors")
-        .map_err(|error: StoreError| Trouble::unavailable(&error))
+    let selected = listed.expect("a store query does not panic: it returns its errors");
+    let selected = selected.map_err(|error| store_trouble(&error))?;
+    for why in selected.refused {
+        refuse(end, writer, why).await?;
+    }
+    Ok(selected.paths)
+}
+
+async fn refuse(end: &mut End, writer: &mut (impl AsyncWrite + Unpin), why: String) -> Result<(), Trouble> {
+    end.refused += 1;
+    Ok(say(writer, &Reply::Note(why)).await?)
+}
+
+/// Paths to queue, and why others are not among them.
+#[derive(Default)]
+struct Selected {
+    paths: Vec<StorePath>,
+    refused: Vec<String>,
+}
+
+fn all_valid(store: &dyn Store, filter: &Filter) -> Result<Selected, StoreError> {
+    let mut paths = Vec::new();
+    nix_store::store::all_valid::<StoreError>(store, filter, |page| {
+        // A derivation file is no build output.
+        paths.extend(page.into_iter().filter(|path| !path.is_drv()));
+        Ok(())
+    })?;
+    Ok(Selected { paths, refused: Vec::new() })
+}
+
+/// The closure of those that have one. One bad path costs the others nothing.
+fn closure_of(store: &dyn Store, named: Vec<StorePath>) -> Result<Selected, StoreError> {
+    let (mut roots, mut refused) = (Vec::with_capacity(named.len()), Vec::new());
+    for path in named {
+        match store.is_valid(&path) {
+            Ok(true) => roots.push(path),
+            Ok(false) => refused.push(StoreError::NotValid { path }.to_string()),
+            Err(error @ StoreError::NotInThisStore { .. }) => refused.push(error.to_string()),
+            Err(error) => return Err(error),
+        }
+    }
+    loop {
+        match store.closure(&roots) {
+            Ok(infos) => {
+                let paths = infos.into_iter().map(|info| info.path).collect();
+                return Ok(Selected { paths, refused });
+            }
+            // Collected just now; each turn has one root less.
+            Err(StoreError::NotValid { path }) if roots.contains(&path) => {
+                roots.retain(|root| *root != path);
+                refused.push(StoreError::NotValid { path }.to_string());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn store_trouble(error: &StoreError) -> Trouble {
+    Trouble::said(FailureKind::Unavailable, format!("the Nix store cannot be asked: {}", chain(error)))
 }
 
 fn fresh_key(control: &Control) -> [u8; 16] {

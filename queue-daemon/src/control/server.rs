@@ -1,22 +1,25 @@
 //! Answers the control socket.
 //!
 //! In flows one request line per connection; out flow its reply lines. A connection that begins with `GET` is
-//! Prometheus and gets its text. Whoever can open the socket may do all of it: its file mode is the permission.
+//! Prometheus and gets its text. Whoever can open the socket may do all of it: its file mode is the permission. What
+//! asks the table or a folder does so on a thread that may block; `wait`, `push` and `status` have files of their own.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use service_kit::clock::Mono;
+use rusqlite::Connection;
+use rustix::net::RecvFlags;
 use service_kit::shutdown::Stop;
 use service_kit::telemetry::chain;
 use sqlite_kit::Lane as DbLane;
-use tokio::io::{
-    AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
-};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Mutex, Semaphore};
 
 use super::protocol::{End, Failure, FailureKind, REQUEST_BYTES_MAX, Reply, Request, Selection};
+use super::{metrics_port, wait};
 use crate::delivery::{Policy, StateName};
+use crate::intake::admit::Admission;
 use crate::intake::spool::Spool;
 use crate::lane::Lane;
 use crate::queue::Queue;
@@ -26,17 +29,20 @@ use crate::store::{RowError, admin, inspect};
 const REQUEST_TIME: Duration = Duration::from_secs(10);
 /// Rows read at a time.
 const PAGE: u32 = 500;
-/// How often a waiting request looks at the table when nothing wakes it.
-const POLL: Duration = Duration::from_secs(1);
+/// Looks at the table at once, for all who ask here; the rest wait their turn. Lanes use the same few readers.
+const LOOKS_MAX: usize = 2;
 
 /// What the control socket steers.
 pub(crate) struct Control {
     pub(crate) queue: Arc<Queue>,
     pub(crate) lanes: Vec<Arc<Lane>>,
     pub(crate) spool: Arc<Spool>,
-    pub(crate) admission: crate::intake::admit::Admission,
+    pub(crate) admission: Admission,
     /// Ends the whole daemon.
     pub(crate) stop: Stop,
+    /// Held by the one drain that may be under way.
+    pub(super) drain: Mutex<()>,
+    looks: Arc<Semaphore>,
 }
 
 /// Why a request was not carried out.
@@ -87,40 +93,19 @@ pub(crate) async fn serve(control: Arc<Control>, listener: UnixListener, stop: S
     }
 }
 
-/// Serves Prometheus over TCP until `stop`.
-pub(crate) async fn serve_metrics(control: Arc<Control>, listener: TcpListener, stop: Stop) {
-    loop {
-        let Some(accepted) = stop.or(listener.accept()).await else { return };
-        match accepted {
-            Ok((stream, _)) => {
-                let control = Arc::clone(&control);
-                tokio::spawn(async move {
-                    let (reader, mut writer) = tokio::io::split(stream);
-                    let mut reader = BufReader::new(reader);
-                    let line = read_line(&control, &mut reader, 8 << 10).await;
-                    if line.is_ok_and(|line| line.starts_with(b"GET ")) {
-                        let _ = metrics(&control, &mut reader, &mut writer).await; // the scraper hung up
-                    }
-                });
-            }
-            Err(error) => {
-                tracing::error!("metrics address cannot accept: {error}");
-                control.queue.clock.sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-async fn converse(control: &Control, stream: impl AsyncRead + AsyncWrite) {
-    let (reader, mut writer) = tokio::io::split(stream);
+async fn converse(control: &Arc<Control>, mut stream: UnixStream) {
+    let (reader, mut writer) = stream.split();
     let mut reader = BufReader::new(reader);
     let Ok(line) = read_line(control, &mut reader, REQUEST_BYTES_MAX).await else { return };
     if line.starts_with(b"GET ") {
-        let _ = metrics(control, &mut reader, &mut writer).await; // the scraper hung up
+        metrics_port::answer(control, &mut reader, &mut writer).await;
         return;
     }
     let request = serde_json::from_slice::<Request>(&line);
     let drains = matches!(request, Ok(Request::Drain { .. }));
+    if drains && has_hung_up(reader.get_ref().as_ref()) {
+        return; // while we could not listen: nobody wants it any more
+    }
     let done = match request {
         Ok(request) => answer(control, request, &mut reader, &mut writer).await,
         Err(error) => {
@@ -150,7 +135,7 @@ async fn read_line(
     let read = bounded.read_until(b'\n', &mut line);
     match control.queue.clock.timeout(REQUEST_TIME, read).await {
         Ok(Ok(n)) if n > 0 => Ok(line),
-        _ => Err(Trouble::Hangup),
+        Ok(Ok(_) | Err(_)) | Err(_) => Err(Trouble::Hangup),
     }
 }
 
@@ -161,31 +146,49 @@ pub(crate) async fn say(writer: &mut (impl AsyncWrite + Unpin), reply: &Reply) -
 }
 
 async fn answer(
-    control: &Control,
+    control: &Arc<Control>,
     request: Request,
     reader: &mut (impl AsyncBufRead + Unpin),
     writer: &mut (impl AsyncWrite + Unpin),
 ) -> Result<End, Trouble> {
     match request {
         Request::Status => {
-            say(writer, &Reply::Status(Box::new(control.status()?))).await?;
+            let status = control.look(Control::status).await?;
+            say(writer, &Reply::Status(Box::new(status))).await?;
             Ok(End::default())
         }
-        Request::List { selection, limit } => list(control, &checked(selection)?, limit, writer).await,
-        Request::Show { path } => show(control, &path, writer).await,
+        Request::List { selection, limit } => list(control, checked(selection)?, limit, writer).await,
+        Request::Show { path } => show(control, path, writer).await,
         Request::Push { what, destinations, tag, priority } => {
             super::push::push(control, what, destinations, tag, priority, writer).await
         }
         Request::Wait { selection, timeout_ms } => {
-            let wait = wait(control, checked(selection)?, timeout_ms, Scope::Selection);
-            until_hangup(reader, wait).await
+            let waited = wait::wait(control, checked(selection)?, timeout_ms);
+            told(until_hangup(reader, waited).await?, writer).await
         }
         Request::Retry { selection } => retry(control, checked(selection)?).await,
         Request::Drop { selection } => drop_selected(control, checked(selection)?).await,
         Request::Pause { destination } => set_paused(control, destination, true).await,
         Request::Resume { destination } => set_paused(control, destination, false).await,
-        Request::Drain { timeout_ms } => drain(control, timeout_ms).await,
+        Request::Drain { timeout_ms } => {
+            told(until_hangup(reader, wait::drain(control, timeout_ms)).await?, writer).await
+        }
     }
+}
+
+/// What a verdict leaves out is said beside it.
+async fn told(waited: wait::Waited, writer: &mut (impl AsyncWrite + Unpin)) -> Result<End, Trouble> {
+    if waited.spool_left {
+        let left = "files in the spool could not be taken in yet; what they ask for is not counted";
+        say(writer, &Reply::Note(left.into())).await?;
+    }
+    Ok(waited.end)
+}
+
+/// Whether a client that has sent its request is gone.
+fn has_hung_up(stream: &UnixStream) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    matches!(rustix::net::recv(stream, &mut [0_u8; 1], flags), Ok((_, 0)))
 }
 
 /// A client that hangs up ends its wait.
@@ -214,16 +217,18 @@ fn checked(selection: Selection) -> Result<Selection, Trouble> {
 }
 
 async fn list(
-    control: &Control,
-    selection: &Selection,
+    control: &Arc<Control>,
+    selection: Selection,
     limit: u64,
     writer: &mut (impl AsyncWrite + Unpin),
 ) -> Result<End, Trouble> {
+    let selection = Arc::new(selection);
     let (mut after, mut count) = (0, 0);
     let all = if limit == 0 { u64::MAX } else { limit };
     while count < all {
         let page = u32::try_from(all - count).unwrap_or(PAGE).min(PAGE);
-        let rows = control.queue.reader.with(|conn| inspect::list(conn, selection, after, page))?;
+        let selection = Arc::clone(&selection);
+        let rows = control.ask(move |conn| inspect::list(conn, &selection, after, page)).await?;
         let Some((last, _)) = rows.last() else { break };
         after = *last;
         count += rows.len() as u64;
@@ -234,8 +239,13 @@ async fn list(
     Ok(End { count, ..End::default() })
 }
 
-async fn show(control: &Control, path: &str, writer: &mut (impl AsyncWrite + Unpin)) -> Result<End, Trouble> {
-    let rows = control.queue.reader.with(|conn| inspect::show(conn, path))?;
+async fn show(
+    control: &Arc<Control>,
+    path: String,
+    writer: &mut (impl AsyncWrite + Unpin),
+) -> Result<End, Trouble> {
+    let named = path.clone();
+    let rows = control.ask(move |conn| inspect::show(conn, &named)).await?;
     if rows.is_empty() {
         let message =
             format!("{path} was never queued here, or is no longer remembered (keep_done, keep_dead)");
@@ -246,59 +256,6 @@ async fn show(control: &Control, path: &str, writer: &mut (impl AsyncWrite + Unp
         say(writer, &Reply::Shown(Box::new(shown))).await?;
     }
     Ok(End { count, ..End::default() })
-}
-
-enum Scope {
-    Selection,
-    Everything,
-}
-
-async fn wait(
-    control: &Control,
-    selection: Selection,
-    timeout_ms: Option<u64>,
-    scope: Scope,
-) -> Result<End, Trouble> {
-    let queue = &control.queue;
-    let selection = Selection { states: Vec::new(), ..selection };
-    let until: Option<Mono> = timeout_ms.map(|ms| queue.clock.mono() + Duration::from_millis(ms));
-    // What a client has left in the spool counts as asked for.
-    control.spool.pass().await;
-    if let Scope::Selection = scope {
-        must_exist(control, &selection)?;
-    }
-    let mut changes = queue.changes();
-    loop {
-        changes.mark_unchanged();
-        let tally = queue.reader.with(|conn| inspect::tally(conn, &selection))?;
-        let over = until.is_some_and(|until| queue.clock.mono() >= until);
-        if tally.live() == 0 || over {
-            let timed_out = tally.live() > 0;
-            return Ok(End { count: tally.total(), tally: Some(tally), timed_out, ..End::default() });
-        }
-        let rest = until.map_or(POLL, |until| until.since(queue.clock.mono()).min(POLL));
-        tokio::select! {
-            _ = changes.changed() => {}
-            () = queue.clock.sleep(rest) => {}
-        }
-    }
-}
-
-/// To wait for what nobody asked for would say "all delivered" about nothing.
-fn must_exist(control: &Control, selection: &Selection) -> Result<(), Trouble> {
-    let not_found = |message: String| Err(Trouble::said(FailureKind::NotFound, message));
-    if let Some(tag) = &selection.tag
-        && !control.queue.reader.with(|conn| inspect::tag_exists(conn, tag))?
-    {
-        return not_found(format!("no request carries the tag `{tag}`"));
-    }
-    for path in &selection.paths {
-        let of_path = Selection { paths: vec![path.clone()], ..Selection::default() };
-        if control.queue.reader.with(|conn| inspect::tally(conn, &of_path))?.total() == 0 {
-            return not_found(format!("{path} was never queued here, or is no longer remembered"));
-        }
-    }
-    Ok(())
 }
 
 async fn retry(control: &Control, selection: Selection) -> Result<End, Trouble> {
@@ -341,11 +298,16 @@ async fn drop_selected(control: &Control, selection: Selection) -> Result<End, T
     Ok(End { count, ..End::default() })
 }
 
-async fn set_paused(control: &Control, destination: Option<String>, paused: bool) -> Result<End, Trouble> {
-    if let Some(name) = &destination
-        && !control.queue.reader.with(|conn| admin::destination_exists(conn, name))?
-    {
-        return Err(Trouble::said(FailureKind::NotFound, format!("there is no destination `{name}`")));
+async fn set_paused(
+    control: &Arc<Control>,
+    destination: Option<String>,
+    paused: bool,
+) -> Result<End, Trouble> {
+    if let Some(name) = destination.clone() {
+        let message = format!("there is no destination `{name}`");
+        if !control.ask(move |conn| admin::destination_exists(conn, &name)).await? {
+            return Err(Trouble::said(FailureKind::NotFound, message));
+        }
     }
     let set = control
         .queue
@@ -357,40 +319,41 @@ async fn set_paused(control: &Control, destination: Option<String>, paused: bool
     Ok(End { count, ..End::default() })
 }
 
-async fn drain(control: &Control, timeout_ms: Option<u64>) -> Result<End, Trouble> {
-    control.queue.close_intake();
-    tracing::info!("draining: the intake is closed, the daemon ends when nothing is owed");
-    let end = wait(control, Selection::default(), timeout_ms, Scope::Everything).await?;
-    if end.timed_out {
-        tracing::warn!("not drained in time: the intake is open again");
-        control.queue.open_intake();
-    }
-    Ok(end)
-}
-
-async fn metrics(
-    control: &Control,
-    reader: &mut (impl AsyncBufRead + Unpin),
-    writer: &mut (impl AsyncWrite + Unpin),
-) -> Result<(), Trouble> {
-    // The rest of the head says nothing we need, but must be read before the answer.
-    loop {
-        let line = read_line(control, reader, 8 << 10).await?;
-        if line == b"\r\n" || line == b"\n" {
-            break;
-        }
-    }
-    let body = control.metrics_text()?;
-    let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
-    writer.write_all(head.as_bytes()).await?;
-    writer.write_all(body.as_bytes()).await?;
-    Ok(writer.shutdown().await?)
-}
-
 impl Control {
+    pub(crate) fn new(
+        queue: Arc<Queue>,
+        lanes: Vec<Arc<Lane>>,
+        spool: Arc<Spool>,
+        admission: Admission,
+        stop: Stop,
+    ) -> Self {
+        let (drain, looks) = (Mutex::new(()), Arc::new(Semaphore::new(LOOKS_MAX)));
+        Self { queue, lanes, spool, admission, stop, drain, looks }
+    }
+
+    /// Looks at something that may block, on a thread where that holds nobody up.
+    pub(super) async fn look<T: Send + 'static>(
+        self: &Arc<Self>,
+        look: impl FnOnce(&Self) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, Trouble> {
+        let turn = Arc::clone(&self.looks).acquire_owned().await.expect("nobody closes the semaphore");
+        let control = Arc::clone(self);
+        let looked = tokio::task::spawn_blocking(move || {
+            let _turn = turn; // ends with the look, also when nobody waits for it any more
+            look(&control)
+        })
+        .await;
+        looked.expect("a look does not panic: it returns its errors")
+    }
+
+    /// Asks the table.
+    pub(super) async fn ask<T: Send + 'static>(
+        self: &Arc<Self>,
+        question: impl FnOnce(&Connection) -> Result<T, RowError> + Send + 'static,
+    ) -> Result<T, Trouble> {
+        self.look(move |control| Ok(control.queue.reader.with(question)?)).await
+    }
+
     fn nudge_all(&self) {
         for lane in &self.lanes {
             lane.nudge();

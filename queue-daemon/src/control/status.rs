@@ -1,4 +1,5 @@
-//! What `status` and Prometheus show: one reading of the table beside what only the running daemon knows.
+//! What `status` and Prometheus show: one reading of the table beside what only the running daemon knows. Blocks: it
+//! reads the table and the spool folder.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +37,7 @@ impl Control {
             bytes_pushed: counts.values().map(|counts| counts.bytes_pushed).sum(),
             destinations,
             spool_files: self.spool.files(),
-            gc_roots: queue.roots.count().ok(),
+            gc_roots: queue.roots.count(),
             draining: queue.intake_is_closed(),
             uptime_seconds: queue.clock.mono().since(queue.started).as_secs(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -58,7 +59,7 @@ impl Control {
         Ok(queue.metrics.text(&Reading {
             destinations: &rows,
             spool_files: self.spool.files(),
-            gc_roots: queue.roots.count().ok(),
+            gc_roots: queue.roots.count(),
             uptime: queue.clock.mono().since(queue.started),
             writer: queue.db.stats(),
         }))

@@ -13,10 +13,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
-use super::admit::{Admission, end_claim, write_claim};
+use super::admit::Admission;
+use super::commit::{end_claim, write_claim};
 use super::parse;
-use crate::model::{Answer, Via};
-use crate::peer;
+use crate::model::{Answer, Origin, Request, Via};
+use crate::peer::{self, Denied};
 use crate::queue::Queue;
 
 /// Connections served at once; further ones wait in the kernel's backlog.
@@ -57,17 +58,25 @@ async fn converse(queue: &Queue, admission: &Admission, mut stream: UnixStream, 
         let wait = if first { FRAME_TIME } else { IDLE_TIME };
         let read = queue.clock.timeout(wait, read_frame(&queue.clock, &mut stream, &mut buffer));
         let Some(read) = stop.or(read).await else { return };
+        let mut is_late = false;
+        let mut late = || {
+            is_late = true;
+            // The machine may have stopped the client in the middle: what it has to say is as good as before.
+            Answer::Busy { why: format!("no whole frame within {FRAME_TIME:?}") }
+        };
         let answer = match read {
             Ok(Ok(Some(kind))) => answer(queue, admission, kind, &buffer, peer.uid(), peer.gid()).await,
             Ok(Ok(None)) => return,
-            Ok(Err(why)) => Answer::Refused { why },
-            Err(_) if first => Answer::Refused { why: format!("no whole frame within {FRAME_TIME:?}") },
+            Ok(Err(NoFrame::Bad(why))) => Answer::Refused { why },
+            Ok(Err(NoFrame::Late)) => late(),
+            Err(_) if first => late(),
             Err(_) => return,
         };
-        let give_up = matches!(answer, Answer::Refused { .. });
-        if give_up {
+        let refused = matches!(answer, Answer::Refused { .. });
+        if refused {
             queue.metrics.refused_frame();
         }
+        let give_up = refused || is_late;
         let sent = queue.clock.timeout(FRAME_TIME, send(&mut stream, &answer)).await;
         if !matches!(sent, Ok(Ok(()))) || give_up {
             return; // the client is gone, does not read, or is out of step with us
@@ -76,14 +85,22 @@ async fn converse(queue: &Queue, admission: &Admission, mut stream: UnixStream, 
     }
 }
 
+/// Why there is no frame.
+enum NoFrame {
+    /// What came is none.
+    Bad(String),
+    /// It began and did not end within `FRAME_TIME`.
+    Late,
+}
+
 /// Reads one frame into `buffer` (its payload alone); `None` at the end of the stream.
 async fn read_frame(
     clock: &service_kit::clock::Clock,
     stream: &mut UnixStream,
     buffer: &mut Vec<u8>,
-) -> Result<Option<Kind>, String> {
+) -> Result<Option<Kind>, NoFrame> {
     let mut head = [0; HEADER_LEN];
-    let got = stream.read(&mut head).await.map_err(|error| format!("read: {error}"))?;
+    let got = stream.read(&mut head).await.map_err(|error| NoFrame::Bad(format!("read: {error}")))?;
     if got == 0 {
         return Ok(None);
     }
@@ -102,8 +119,8 @@ async fn read_frame(
         Ok(Some(header.kind))
     };
     match clock.timeout(FRAME_TIME, rest).await {
-        Ok(result) => result,
-        Err(_) => Err(format!("the frame was not complete within {FRAME_TIME:?}")),
+        Ok(result) => result.map_err(NoFrame::Bad),
+        Err(_) => Err(NoFrame::Late),
     }
 }
 
@@ -115,41 +132,61 @@ async fn answer(
     uid: u32,
     gid: u32,
 ) -> Answer {
-    if let Err(why) = peer::may_enqueue(&queue.config.queue, uid, Some(gid)) {
-        return Answer::Refused { why };
-    }
-    if queue.intake_is_closed() {
-        return Answer::Busy { why: "the daemon is stopping".into() };
-    }
-    let ci = || peer::may_speak_for_ci(&queue.config.queue, uid);
-    match kind {
-        Kind::Enqueue => match parse::enqueue(payload, uid, Via::Socket) {
-            Ok(parsed) => match may_say(queue, parsed.request.source, uid) {
-                Ok(()) => admission.admit(parsed).await,
-                Err(why) => Answer::Refused { why },
-            },
-            Err(why) => Answer::Refused { why },
-        },
-        Kind::Claim => match ci().and_then(|()| parse::claim(payload, uid, queue.clock.now())) {
-            Ok(claim) => write_claim(queue, claim).await,
-            Err(why) => Answer::Refused { why },
-        },
-        Kind::Unclaim => match ci().and_then(|()| parse::unclaim(payload)) {
-            Ok((key, drvs)) => end_claim(queue, key, drvs).await,
-            Err(why) => Answer::Refused { why },
-        },
-        Kind::Ack => Answer::Refused { why: "an acknowledgement is not for the daemon".into() },
-    }
+    let taken = take(queue, admission, kind, payload, uid, gid).await;
+    taken.unwrap_or_else(Answer::from)
 }
 
-/// A source is a right: only the CI says `ci`, and the operator's `cli` comes over the control socket.
-pub(crate) fn may_say(queue: &Queue, source: Source, uid: u32) -> Result<(), String> {
-    match source {
-        Source::Hook | Source::Hydra => Ok(()),
-        Source::Ci => peer::may_speak_for_ci(&queue.config.queue, uid),
-        Source::Cli => {
-            Err("source `cli` is taken over the control socket alone: use `eka-queue push`".into())
+async fn take(
+    queue: &Queue,
+    admission: &Admission,
+    kind: Kind,
+    payload: &[u8],
+    uid: u32,
+    gid: u32,
+) -> Result<Answer, Denied> {
+    peer::may_enqueue(&queue.config.queue, uid, Some(gid))?;
+    if queue.intake_is_closed() {
+        return Ok(Answer::Busy { why: "the daemon is stopping".into() });
+    }
+    Ok(match kind {
+        Kind::Enqueue => {
+            let parsed = parse::enqueue(payload, uid, Via::Socket).map_err(Denied::No)?;
+            may_say(queue, &parsed.request)?;
+            admission.admit(parsed).await
         }
+        Kind::Claim => {
+            peer::may_speak_for_ci(&queue.config.queue, uid)?;
+            let claim = parse::claim(payload, uid, queue.clock.now()).map_err(Denied::No)?;
+            write_claim(queue, claim).await
+        }
+        Kind::Unclaim => {
+            peer::may_speak_for_ci(&queue.config.queue, uid)?;
+            let (key, drvs) = parse::unclaim(payload).map_err(Denied::No)?;
+            end_claim(queue, key, drvs).await
+        }
+        Kind::Ack => Answer::Refused { why: "an acknowledgement is not for the daemon".into() },
+    })
+}
+
+/// What a request says of itself is a right: only the CI says `ci`, goes in front of others, and names a commit and
+/// its trust; the operator's `cli` comes over the control socket.
+pub(crate) fn may_say(queue: &Queue, request: &Request) -> Result<(), Denied> {
+    let Request { source, priority, origin, trust, uid, .. } = request;
+    let of_the_ci = *priority != 0 || *origin != Origin::default() || trust.is_some();
+    match source {
+        Source::Hook | Source::Hydra if !of_the_ci => Ok(()),
+        Source::Hook | Source::Hydra => {
+            peer::may_speak_for_ci(&queue.config.queue, *uid).map_err(|denied| match denied {
+                Denied::No(why) => Denied::No(format!(
+                    "priority, repository, branch, commit and trust are for the CI: {why}"
+                )),
+                Denied::Unknown(why) => Denied::Unknown(why),
+            })
+        }
+        Source::Ci => peer::may_speak_for_ci(&queue.config.queue, *uid),
+        Source::Cli => Err(Denied::No(
+            "source `cli` is taken over the control socket alone: use `eka-queue push`".into(),
+        )),
     }
 }
 

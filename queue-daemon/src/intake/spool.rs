@@ -23,7 +23,7 @@ use super::admit::Admission;
 use super::parse::{self, Parsed};
 use super::socket::may_say;
 use crate::model::{Answer, Via};
-use crate::peer;
+use crate::peer::{self, Denied};
 use crate::queue::Queue;
 
 /// The pause between two looks when nothing wakes the spool.
@@ -153,7 +153,8 @@ impl Spool {
         };
         let parsed = match self.parse(&bytes, uid) {
             Ok(parsed) => parsed,
-            Err(why) => return Fate::Refused(why),
+            Err(Denied::No(why)) => return Fate::Refused(why),
+            Err(Denied::Unknown(why)) => return Fate::Later(why),
         };
         match self.admission.admit(parsed).await {
             Answer::Queued { .. } => Fate::Taken,
@@ -166,14 +167,14 @@ impl Spool {
         }
     }
 
-    fn parse(&self, bytes: &[u8], uid: u32) -> Result<Parsed, String> {
+    fn parse(&self, bytes: &[u8], uid: u32) -> Result<Parsed, Denied> {
         peer::may_enqueue(&self.queue.config.queue, uid, None)?;
-        let (kind, payload) = split_frame(bytes).map_err(|error| error.to_string())?;
+        let (kind, payload) = split_frame(bytes).map_err(|error| Denied::No(error.to_string()))?;
         if kind != Kind::Enqueue {
-            return Err("holds no enqueue".into());
+            return Err(Denied::No("holds no enqueue".into()));
         }
-        let parsed = parse::enqueue(payload, uid, Via::Spool)?;
-        may_say(&self.queue, parsed.request.source, uid)?;
+        let parsed = parse::enqueue(payload, uid, Via::Spool).map_err(Denied::No)?;
+        may_say(&self.queue, &parsed.request)?;
         Ok(parsed)
     }
 

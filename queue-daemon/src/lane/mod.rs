@@ -168,7 +168,7 @@ impl Lane {
             lease::end_waits(tx, row, now, WAITS_MAX, &policy, &mut rng)?;
             lease::lease(tx, row, appetite, token, now, &policy, &mut rng)
         });
-        leased.await.map_err(settle::flatten)
+        leased.await.map_err(crate::store::flatten)
     }
 
     /// The table cannot be asked now: say so, and look again soon.

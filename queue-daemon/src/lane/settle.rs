@@ -43,14 +43,6 @@ impl Outcome {
     }
 }
 
-/// The database's own trouble as a row error.
-pub(super) fn flatten(error: CallError<RowError>) -> RowError {
-    match error {
-        CallError::Job(error) => error,
-        other => RowError::Writer(Box::new(other)),
-    }
-}
-
 impl Lane {
     /// Writes the step between two flushes: nobody waits for it, and a crash only loses the word.
     pub(super) fn mark(&self, part: &[Leased], event: fn(LeaseToken) -> Event) {

@@ -108,6 +108,7 @@ pub(crate) fn expire(
            SELECT destination, path FROM presence WHERE until_ms <= ?1 LIMIT ?2)",
         params![ms(now), CHUNK_ROWS],
     )?;
+    super::cache::expire_archives(tx, now, CHUNK_ROWS)?;
     Ok(paths)
 }
 

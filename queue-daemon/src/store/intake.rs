@@ -35,6 +35,8 @@ pub(crate) struct NewDelivery {
     pub(crate) gone: bool,
     /// How long a receipt counts before a new request pushes again.
     pub(crate) presence_ttl: Duration,
+    /// Whether tag and derivation of the request replace what another user said.
+    pub(crate) may_retell: bool,
 }
 
 /// Looks an idempotency key up.
@@ -131,15 +133,21 @@ fn join(
     now: Time,
     rng: &mut Rng,
 ) -> Result<(i64, StateName), RowError> {
-    let (delivery, code, changed_ms): (i64, i64, i64) = tx
-        .prepare_cached("SELECT id, state, changed_ms FROM delivery WHERE path = ?1 AND destination = ?2")?
+    let (delivery, code, changed_ms, since_ms): (i64, i64, i64, i64) = tx
+        .prepare_cached(
+            "SELECT d.id, d.state, d.changed_ms, n.since_ms FROM delivery d JOIN destination n ON n.id = d.destination
+             WHERE d.path = ?1 AND d.destination = ?2",
+        )?
         .query_row(params![new.path.as_str(), new.destination], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
         })?;
     let Some(state) = StateName::from_code(code) else {
         return Err(RowError::Unreadable { delivery, what: format!("state {code}") });
     };
-    let receipt_counts = state == StateName::Done && now < Time::from_ms(changed_ms) + new.presence_ttl;
+    // A receipt of the cache that was there before says nothing about the one that is there now.
+    let of_this_cache = changed_ms >= since_ms;
+    let is_young = now < Time::from_ms(changed_ms) + new.presence_ttl;
+    let receipt_counts = state == StateName::Done && of_this_cache && is_young;
     let revived = match state {
         StateName::Done if receipt_counts => None,
         StateName::Waiting | StateName::Queued => None,
@@ -167,17 +175,27 @@ fn join(
             machine::keep_trace(tx, delivery, &trace, now)?;
         }
     }
+    retell(tx, delivery, request, new.may_retell)?;
+    Ok((delivery, result))
+}
+
+/// The higher priority and the newer words hold; but nobody's words replace those of another user, unless they may.
+fn retell(tx: &Connection, delivery: i64, request: &Request, may_retell: bool) -> Result<(), RowError> {
     tx.prepare_cached(
-        "UPDATE delivery SET priority = max(priority, ?2), drv = coalesce(?3, drv), tag = coalesce(?4, tag)
+        "UPDATE delivery SET priority = max(priority, ?2),
+           drv = iif(?5 OR uid = ?6 OR drv IS NULL, coalesce(?3, drv), drv),
+           tag = iif(?5 OR uid = ?6 OR tag IS NULL, coalesce(?4, tag), tag)
          WHERE id = ?1",
     )?
     .execute(params![
         delivery,
         request.priority,
         request.drv.as_ref().map(DrvPath::as_str),
-        request.tag
+        request.tag,
+        may_retell,
+        request.uid,
     ])?;
-    Ok((delivery, result))
+    Ok(())
 }
 
 /// How many deliveries a request has.

@@ -4,6 +4,7 @@
 //! states change only through `delivery::step`, which `machine` loads and stores rows for.
 
 pub(crate) mod admin;
+pub(crate) mod cache;
 pub(crate) mod inspect;
 pub(crate) mod intake;
 pub(crate) mod lease;
@@ -36,6 +37,14 @@ pub enum RowError {
         /// What was found.
         what: String,
     },
+}
+
+/// The database's own trouble as a row error.
+pub(crate) fn flatten(error: sqlite_kit::CallError<RowError>) -> RowError {
+    match error {
+        sqlite_kit::CallError::Job(error) => error,
+        other => RowError::Writer(Box::new(other)),
+    }
 }
 
 /// Row ids of the configured destinations.

@@ -12,6 +12,7 @@ pub(crate) const APPLICATION_ID: u32 = 0x656b_6151;
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "queue", sql: QUEUE },
     Migration { version: 2, name: "claims of several runs", sql: CLAIMS },
+    Migration { version: 3, name: "what destinations have", sql: CACHES },
 ];
 
 const QUEUE: &str = "
@@ -138,4 +139,19 @@ DROP TABLE claim;
 ALTER TABLE claim_of_run RENAME TO claim;
 CREATE INDEX claim_by_key ON claim(key);
 CREATE INDEX claim_by_end ON claim(until_ms);
+";
+
+/// Which cache a destination is, so that what is remembered of it ends with it; and the archives it was sent.
+const CACHES: &str = "
+ALTER TABLE destination ADD COLUMN identity TEXT;
+ALTER TABLE destination ADD COLUMN cache_mark TEXT;
+ALTER TABLE destination ADD COLUMN since_ms INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE archive (
+  destination INTEGER NOT NULL REFERENCES destination(id) ON DELETE CASCADE,
+  key TEXT NOT NULL,
+  file_hash TEXT NOT NULL,
+  file_bytes INTEGER NOT NULL,
+  until_ms INTEGER NOT NULL,
+  PRIMARY KEY (destination, key)
+) WITHOUT ROWID;
 ";

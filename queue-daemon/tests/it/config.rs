@@ -94,6 +94,8 @@ fn values_of_the_queue_section_that_cannot_be_meant() {
         "default_destinations = [ \"main\" ]",
         "default_destinations = [ \"no/such id\" ]",
         "sign_store = true",
+        "bandwidth_limit = \"0 MiB\"",
+        "cpu_limit = 0",
     ]));
 }
 
@@ -133,18 +135,25 @@ fn values_of_caches_that_cannot_be_meant() {
         "max_nar_size = \"lots\"",
         "fod = \"sometimes\"",
         "ssh_key_file = \"/root/.ssh/id\"",
+        "bandwidth_limit = \"0\"",
+        "bandwidth_limit = \"fast\"",
+        "upload_logs = \"yes\"",
     ]));
 }
 
 #[test]
-fn keys_that_no_destination_of_this_kind_can_be_signed_with() {
+fn keys_and_parameters_that_a_destination_of_this_kind_does_not_take() {
     let two = "signing_key_files = [ \"/a\", \"/b\" ]\n";
     let one = "signing_key_files = [ \"/a\" ]\n";
     let ssh = "[[caches]]\nid = \"far\"\ncache_type = \"nix-copy\"\ndestination = \"ssh://far\"\n";
     insta::assert_snapshot!(page(&[
-        &format!("[queue]\n{two}{CACHE}"),
+        &format!("[queue]\n{two}{ssh}"),
         &format!("[queue]\n{one}{ssh}"),
         &format!("[queue]\n{one}{}", CACHE.replace("/srv/cache", "/srv/cache?secret-key=/b")),
+        &CACHE.replace("/srv/cache", "/srv/cache?compresion=zstd"),
+        &CACHE.replace("/srv/cache", "/srv/cache?compression=bzip2"),
+        &CACHE.replace("/srv/cache", "/srv/cache?region=eu"),
+        &format!("{ssh}bandwidth_limit = \"1MiB/s\"\nupload_logs = true\n"),
     ]));
 }
 
@@ -158,16 +167,13 @@ fn what_this_version_does_not_serve_yet_says_so() {
         "permissions = { allowed_repos = [ \"a/b\" ] }",
         "allow_untrusted = true",
         "allow_pull_requests = true",
-        "bandwidth_limit = \"10MiB/s\"",
-        "upload_logs = true",
     ]);
     let kinds = page(&[
         "[[caches]]\nid = \"a\"\ncache_type = \"cachix\"\ndestination = \"mycache\"\n",
         "[[caches]]\nid = \"a\"\ncache_type = \"attic\"\ndestination = \"https://host/cache\"\n",
         "[security]\nallow_private_cache_hosts = true\n",
     ]);
-    let queue = queue_lines(&["bandwidth_limit = \"10MiB/s\"", "cpu_limit = 2"]);
-    insta::assert_snapshot!([caches, kinds, queue].concat());
+    insta::assert_snapshot!([caches, kinds].concat());
 }
 
 /// The text is fine, but what it points to is not: `check-config` says so, and `serve` does not start.

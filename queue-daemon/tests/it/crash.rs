@@ -245,9 +245,7 @@ fn one_death(world: &mut World, diary: &mut Diary, path: &str, point: usize) -> 
         let _ = fs::remove_dir_all(world.path(folder)); // not there the first time
     }
     let _ = fs::remove_file(world.path("enqueue.sock")); // likewise
-    let mut command = world.at_home(this_test_binary("crash::a_daemon_that_dies"));
-    command.env(DIES_AT, point.to_string()).env(CONFIG, world.config_file());
-    let mut daemon = Guard::spawn(command.stdout(Stdio::null()).stderr(Stdio::null())).unwrap();
+    let mut daemon = dying_daemon(world, point);
     let mut dead = || daemon.child().try_wait().unwrap().is_some();
     wait::until(SOON, || world.path("enqueue.sock").exists() || dead());
     let said = world.hook(path, "");
@@ -266,10 +264,17 @@ fn one_death(world: &mut World, diary: &mut Diary, path: &str, point: usize) -> 
     survived
 }
 
+/// A daemon that dies before its n-th change of a file of the database, counted from 0.
+pub(crate) fn dying_daemon(world: &World, point: usize) -> Guard {
+    let mut command = world.at_home(this_test_binary("crash::a_daemon_that_dies"));
+    command.env(DIES_AT, point.to_string()).env(CONFIG, world.config_file());
+    Guard::spawn(command.stdout(Stdio::null()).stderr(Stdio::null())).unwrap()
+}
+
 const DIES_AT: &str = "EKA_TEST_DIES_AT";
 const CONFIG: &str = "EKA_TEST_CONFIG";
 
-/// The child of `killed_at_each_write_of_the_database`: the daemon, over a disk that kills it.
+/// The child of `dying_daemon`: the daemon, over a disk that kills it.
 #[test]
 #[ignore = "started by another test"]
 fn a_daemon_that_dies() {

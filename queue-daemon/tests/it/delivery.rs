@@ -4,6 +4,7 @@ use std::fs;
 
 use test_kit::wait;
 
+use crate::commands::patience::{begin, conversations, end};
 use crate::world::{SOON, World, lines};
 
 /// The main job: Nix builds, the hook returns, a second store substitutes with signatures checked.
@@ -138,18 +139,13 @@ fn wait_by_tag_gives_the_verdict_over_a_restart_of_the_daemon() {
     }
     assert_eq!(world.ask(&["wait", "--tag", "good", "--timeout", "50ms"]).code, 2);
     assert_eq!(world.ask(&["wait", "--tag", "unknown"]).code, 3);
-    let waited = std::thread::scope(|scope| {
-        let program = world.tool(env!("CARGO_BIN_EXE_eka-queue"));
-        let config = world.path("ekaci.toml");
-        let waiter = scope.spawn(move || {
-            let mut program = program;
-            crate::world::run(program.arg("--config-file").arg(config).args(["wait", "--tag", "good"]), b"")
-        });
-        world.kill();
-        world.start();
-        world.ask(&["resume"]);
-        waiter.join().unwrap()
-    });
+    let waiter = begin(&world, &["wait", "--tag", "good"]);
+    wait::until(SOON, || conversations(&world) == 1);
+    world.kill();
+    world.start();
+    wait::until(SOON, || conversations(&world) == 1);
+    world.ask(&["resume"]);
+    let waited = end(waiter);
     assert_eq!(waited.code, 0, "{waited:?}");
     assert_eq!(world.ask(&["wait", "--tag", "bad"]).code, 1);
 }

@@ -67,7 +67,8 @@ impl Inside {
     /// Starts the daemon, over this VFS of SQLite if one is named.
     pub(crate) fn start(&mut self, vfs: Option<&str>) {
         let destinations = Arc::clone(&self.destinations);
-        let engine = move |cache: &CacheConfig| Arc::clone(&destinations[cache.id.as_str()]) as Arc<dyn Push>;
+        let engine =
+            move |cache: &CacheConfig| Ok(Arc::clone(&destinations[cache.id.as_str()]) as Arc<dyn Push>);
         let setup = Setup {
             config: self.config(),
             clock: self.clock.clone(),

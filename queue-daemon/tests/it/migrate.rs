@@ -9,6 +9,7 @@ use sqlite_kit::rusqlite::Connection;
 use test_kit::wait;
 
 use crate::chaos::{assert_sound, open_queue_db};
+use crate::crash::dying_daemon;
 use crate::world::{SOON, Said, World, queue_program, run};
 
 /// `queue.db` as schema 1 wrote it.
@@ -30,10 +31,14 @@ fn register(world: &World, paths: &[&str]) {
 fn left_behind(sql: &str) -> World {
     let caches = ["main", "held"].map(|id| World::command_cache(id, "", "")).concat();
     let world = World::with_queue(KEEP, &caches);
+    leave_behind(&world, sql);
+    world
+}
+
+fn leave_behind(world: &World, sql: &str) {
     fs::create_dir(world.path("state")).unwrap();
     let sql = sql.replace("@STORE@", world.path("nix/store").to_str().unwrap());
-    open_queue_db(&world).execute_batch(&sql).unwrap();
-    world
+    open_queue_db(world).execute_batch(&sql).unwrap();
 }
 
 fn row<'r>(rows: &'r [Value], name: &str, destination: &str) -> &'r Value {
@@ -120,15 +125,16 @@ fn the_usage_of_schema_1_is_kept() {
     assert_eq!(world.status()["spool_files"], 1, "seven are owed already");
 }
 
+fn schema(world: &World) -> Vec<(String, Option<String>)> {
+    let conn = open_queue_db(world);
+    let mut found = conn.prepare("SELECT name, sql FROM sqlite_master ORDER BY name").unwrap();
+    let rows = found.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
 /// However old a file was, it ends with the tables that a new one has.
 #[test]
 fn a_migrated_file_has_the_tables_of_a_new_one() {
-    let schema = |world: &World| -> Vec<(String, Option<String>)> {
-        let conn = open_queue_db(world);
-        let mut found = conn.prepare("SELECT name, sql FROM sqlite_master ORDER BY name").unwrap();
-        let rows = found.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
-        rows.map(Result::unwrap).collect()
-    };
     let mut new = World::new("");
     let mut old = left_behind(SCHEMA_1);
     for world in [&mut new, &mut old] {
@@ -136,6 +142,56 @@ fn a_migrated_file_has_the_tables_of_a_new_one() {
         assert_eq!(world.stop(), 0);
     }
     assert_eq!(schema(&old), schema(&new));
+}
+
+/// The version of the file, and what no version may lose: who is owed what, and what the CI claims.
+fn kept(world: &World) -> (u32, Vec<String>) {
+    let conn = open_queue_db(world);
+    let rows = "SELECT path || ' to ' || destination || ' for ' || uid FROM delivery
+                UNION ALL SELECT 'claim of ' || drv || ' for ' || destinations || ' until ' || until_ms FROM claim
+                UNION ALL SELECT 'asked: ' || hex(key) FROM request ORDER BY 1";
+    let mut rows = conn.prepare(rows).unwrap();
+    let rows = rows.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    (conn.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap(), rows)
+}
+
+/// A daemon that dies before its n-th change of a file of the database, for every n until it gets through its start:
+/// it leaves a whole file of one version or the next, and the one after it goes on from there.
+#[test]
+fn killed_at_each_write_of_the_migrations() {
+    let mut world = left_behind(SCHEMA_1);
+    let before = kept(&world);
+    assert_eq!(before.0, 1);
+    world.start();
+    assert_eq!(world.stop(), 0);
+    let (newest, tables) = (kept(&world).0, schema(&world));
+    let mut versions = Vec::new();
+    loop {
+        fs::remove_dir_all(world.path("state")).unwrap();
+        leave_behind(&world, SCHEMA_1);
+        let mut daemon = dying_daemon(&world, versions.len());
+        let mut dead = false;
+        wait::until(SOON, || {
+            dead = daemon.child().try_wait().unwrap().is_some();
+            dead || world.path("enqueue.sock").exists()
+        });
+        daemon.kill().unwrap();
+        let _ = fs::remove_file(world.path("enqueue.sock")); // not there when it died before
+        let (version, rows) = kept(&world);
+        assert_eq!(rows, before.1, "after {} writes", versions.len());
+        assert!((1..=newest).contains(&version));
+        world.start();
+        assert_eq!((world.list(&[]).len(), world.stop()), (11, 0));
+        assert_eq!(schema(&world), tables, "after {} writes", versions.len());
+        assert_eq!(kept(&world), (newest, before.1.clone()));
+        assert_sound(&world);
+        if !dead {
+            break;
+        }
+        versions.push(version);
+    }
+    println!("died at {} points, leaving {versions:?}", versions.len());
+    assert!(versions.is_sorted() && (1..=newest).all(|version| versions.contains(&version)));
 }
 
 fn serve(world: &World) -> Said {

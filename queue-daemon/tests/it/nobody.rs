@@ -8,7 +8,7 @@ use std::process::Command;
 use test_kit::proc::this_test_binary;
 
 use crate::frames::{Answer, Frame};
-use crate::world::{World, hook_program, run};
+use crate::world::{World, hook_program, run, tool};
 
 /// Its uid and gid.
 pub(crate) const UID: u32 = 65_534;
@@ -52,12 +52,18 @@ impl<'w> Nobody<'w> {
     fn command(&self, program: &Path) -> Command {
         let copy: PathBuf = self.world.path(program.file_name().unwrap().to_str().unwrap());
         if !copy.exists() {
-            fs::copy(program, &copy).unwrap();
+            copy_program(program, &copy);
         }
         let mut command = self.world.tool("setpriv");
         command.args([&format!("--reuid={UID}"), &format!("--regid={UID}"), "--clear-groups"]).arg(copy);
         command
     }
+}
+
+/// Copies a program in a process of its own: were it open for writing here, any child that another test starts
+/// meanwhile would hold it open, and it could not be run.
+pub(crate) fn copy_program(from: &Path, to: &Path) {
+    assert!(tool("cp").arg(from).arg(to).status().unwrap().success());
 }
 
 const WORLD: &str = "EKA_TEST_WORLD";

@@ -110,7 +110,7 @@ fn many_bad_paths_in_one_batch_hold_none_of_the_good_ones() {
     assert!(waiting.iter().all(|row| row["last_error"].as_str().unwrap().contains("is bad")), "{waiting:?}");
 }
 
-/// Paths that Nix' database calls valid and that `nix copy` cannot read: one is not there, one is no file or folder.
+/// Paths that Nix' database calls valid and that cannot be packed: one is not there, one is no file or folder.
 #[test]
 fn unreadable_paths_are_given_up_and_the_rest_of_their_batch_is_pushed() {
     let cache = format!(
@@ -132,7 +132,7 @@ fn unreadable_paths_are_given_up_and_the_rest_of_their_batch_is_pushed() {
         letters.iter().map(|(name, n, _)| (name.as_str(), *n)).collect::<Vec<_>>(),
         [("p1", 3), ("p4", 3)]
     );
-    assert!(letters[0].2.contains("has an unsupported type"), "{letters:?}");
+    assert!(letters[0].2.contains("is a FIFO"), "{letters:?}");
     assert!(letters[1].2.contains("No such file or directory"), "{letters:?}");
     assert!(letters[0].2.contains(&paths[1]) && letters[1].2.contains(&paths[4]), "{letters:?}");
     let narinfo =

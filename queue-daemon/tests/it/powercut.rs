@@ -20,10 +20,10 @@ use crate::world::SOON;
 
 /// Clients that enqueue at the same time.
 const CLIENTS: usize = 4;
-/// Images that `make test` tries.
-const IMAGES: usize = 1_200;
+/// Images that `make test` tries: R2 asks for 5,000 here, and for a million in all (`make chaos`).
+const IMAGES: usize = 5_000;
 /// One image in so many is also given to a daemon.
-const RESTART_EVERY: usize = 60;
+const RESTART_EVERY: usize = 250;
 
 /// R2.
 #[test]
@@ -47,7 +47,7 @@ fn no_power_cut_loses_what_was_acknowledged() {
     }
     println!("{tried} images of {} operations", log.ops.len());
     assert_eq!(wrong, [] as [String; 0]);
-    assert!(tried >= IMAGES * factor() / 2, "{tried}");
+    assert!(tried >= IMAGES.max(IMAGES * factor() / 2), "{tried}");
 }
 
 /// The check can fail: with less durability than the default, it does.

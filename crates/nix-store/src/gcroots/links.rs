@@ -16,6 +16,13 @@ pub(super) struct Links {
     store_dir: String,
 }
 
+/// A link that is there.
+pub(super) struct Link {
+    pub(super) path: PathBuf,
+    /// It was not there before.
+    pub(super) new: bool,
+}
+
 impl Links {
     pub(super) fn new(folder: PathBuf, store_dir: &str) -> Self {
         Self { folder, store_dir: store_dir.to_owned() }
@@ -36,15 +43,15 @@ impl Links {
     }
 
     /// The link for the path, made now or before.
-    pub(super) fn add(&self, path: &StorePath) -> Result<PathBuf, RootsError> {
+    pub(super) fn add(&self, path: &StorePath) -> Result<Link, RootsError> {
         check_ours(&self.store_dir, path)?;
         let link = self.folder.join(path.base_name());
         let failed = |source| RootsError::Io { what: "make the root", path: link.clone(), source };
         match symlink(path.as_str(), &link) {
-            Ok(()) => Ok(link),
+            Ok(()) => Ok(Link { path: link, new: true }),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 if fs::read_link(&link).map_err(failed)? == Path::new(path.as_str()) {
-                    return Ok(link);
+                    return Ok(Link { path: link, new: false });
                 }
                 let new = self.folder.join(format!(".new-{}", path.base_name()));
                 match fs::remove_file(&new) {
@@ -52,20 +59,21 @@ impl Links {
                     Ok(()) | Err(_) => {}
                 }
                 symlink(path.as_str(), &new).and_then(|()| fs::rename(&new, &link)).map_err(failed)?;
-                Ok(link)
+                // What was there named something else, and was no root of ours.
+                Ok(Link { path: link, new: true })
             }
             Err(error) => Err(failed(error)),
         }
     }
 
-    pub(super) fn remove(&self, path: &StorePath) -> Result<(), RootsError> {
+    /// Whether there was a link.
+    pub(super) fn remove(&self, path: &StorePath) -> Result<bool, RootsError> {
         check_ours(&self.store_dir, path)?;
         let link = self.folder.join(path.base_name());
         match fs::remove_file(&link) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(RootsError::Io { what: "remove the root", path: link, source })
-            }
-            Ok(()) | Err(_) => Ok(()),
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(RootsError::Io { what: "remove the root", path: link, source }),
         }
     }
 

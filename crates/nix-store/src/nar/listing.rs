@@ -57,8 +57,9 @@ impl Listing {
         &self.root
     }
 
-    /// The `.ls` file's bytes. They are UTF-8 when all names and targets are: Nix 2.8 writes other names as they are,
-    /// and so does this; newer ones refuse them.
+    /// The `.ls` file's bytes, as Nix 2.8 writes them (newer ones sort the keys). They are UTF-8 when all names and
+    /// targets are: Nix 2.8 writes other names as they are, and so does this; newer ones refuse to write or read such a
+    /// listing.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
         let mut json = br#"{"version":1,"root":"#.to_vec();

@@ -43,3 +43,31 @@ fn what_a_daemon_says() {
         checks::nix_daemon,
     );
 }
+
+#[test]
+fn what_a_daemon_answers() {
+    // Lists of 18,000 paths, of 48 bytes each.
+    let path = "0\0\0\0\0\0\0\0/nix/store/000000000000000000000000000{n}-abcd";
+    let greeting = "oixd\0\0\0\0\x22\x01\0\0\0\0\0\0\x05\0\0\0\0\0\0\x002.8.0\0\0\0stla\0\0\0\0stla\0\0\0\0";
+    let list = "PF\0\0\0\0\0\0";
+    let all = format!("\x06{greeting}{list}").leak();
+    let (one, empty) = ("\x01\0\0\0\0\0\0\0", "\0\0\0\0\0\0\0\0");
+    let info = format!("{one}{empty}@\0\0\0\0\0\0\0{}", "0".repeat(64));
+    let referring = format!("\x03{greeting}{info}{list}").leak();
+    let chain = format!("\x03{greeting}").leak();
+    let link = format!("{info}{one}{path}{}stla\0\0\0\0", empty.repeat(5)).leak();
+    play(
+        "nix_worker",
+        &[
+            Shape { head: all, part: path, tail: "" },
+            Shape { head: referring, part: path, tail: "" },
+            Shape { head: chain, part: link, tail: "" },
+        ],
+        checks::nix_worker,
+    );
+}
+
+#[test]
+fn packed_logs() {
+    play("build_log", &[Shape { head: "BZh91AY&SY", part: "\0", tail: "" }], checks::build_log);
+}

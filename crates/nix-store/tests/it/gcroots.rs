@@ -21,15 +21,17 @@ fn keeps_and_frees(nix: &Nix, roots: &GcRoots) {
     let (c, fod) = (nix.one("c"), nix.one("fod"));
     let (a, other) = (nix.one("a"), nix.build_seeded("gc", &["seeded"]).remove(0));
     roots.add_all(&[c.clone(), fod.clone()]).unwrap();
-    roots.add(&c).unwrap(); // again changes nothing
+    assert!(!roots.add(&c).unwrap(), "again changes nothing");
     let mut kept = [c.clone(), fod.clone()];
     kept.sort();
     assert_eq!(roots.list().unwrap(), kept);
     nix.collect_garbage();
     assert!(is_there(&c) && is_there(&fod) && is_there(&a), "kept, with what they refer to");
     assert!(!is_there(&other), "the collector did run");
-    roots.remove(&c).unwrap();
-    roots.remove(&c).unwrap(); // again changes nothing
+    assert!(roots.remove(&c).unwrap());
+    assert!(!roots.remove(&c).unwrap(), "again changes nothing");
+    assert!(roots.add(&c).unwrap());
+    assert!(roots.remove(&c).unwrap());
     assert_eq!(roots.list().unwrap(), std::slice::from_ref(&fod));
     nix.collect_garbage();
     assert!(!is_there(&c) && !is_there(&a) && is_there(&fod));

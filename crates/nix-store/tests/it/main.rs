@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail like the test itself")]
 
 mod copy;
+mod formats;
 mod fuzz;
 mod gcroots;
 mod http;
+mod log;
 mod nar;
 mod nix;
 mod process;

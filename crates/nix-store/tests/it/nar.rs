@@ -365,7 +365,8 @@ fn folders_may_lie_deep_but_not_too_deep() {
     let mut deepest = path.clone();
     (0..DEPTH_MAX).for_each(|_| deepest.push("d"));
     fs::create_dir_all(&deepest).unwrap();
-    fs::write(deepest.join("file"), "down here").unwrap();
+    // A full block, so that the sink is called while they are open.
+    fs::write(deepest.join("file"), vec![b'x'; READ_BYTES]).unwrap();
     fs::write(path.join("z"), "and after it").unwrap();
     let mut open_most = 0;
     let mut sink = |_: &[u8]| -> Result<(), Infallible> {
@@ -391,7 +392,9 @@ fn open_below(path: &Path) -> usize {
 
 #[test]
 fn a_sparse_file_beyond_5_gib() {
-    let folder = tempfile::tempdir().unwrap();
+    // In memory where there is such a folder: what a disk's file lacks would be put into the cache page by page.
+    let shared = Path::new("/dev/shm");
+    let folder = if shared.is_dir() { tempfile::tempdir_in(shared) } else { tempfile::tempdir() }.unwrap();
     let path = folder.path().join("sparse");
     let size = 5 * (1_u64 << 30) + 3;
     File::create(&path).unwrap().set_len(size).unwrap();

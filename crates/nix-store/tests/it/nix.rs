@@ -63,7 +63,7 @@ impl Nix {
     }
 
     pub(crate) fn dirs(&self) -> StoreDirs {
-        StoreDirs::new(self.path("store"), self.path("var")).unwrap()
+        StoreDirs::new(self.path("store"), self.path("var")).unwrap().with_log(self.path("log")).unwrap()
     }
 
     /// The variables that make any Nix command use this store.

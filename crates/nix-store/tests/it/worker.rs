@@ -172,22 +172,26 @@ fn either_of_database_and_daemon_may_come_later() {
     let built = nix.one("a");
     assert!(store.is_valid(&built).unwrap());
 
-    // The database becomes one that is not understood: the daemon is asked, as soon as it is there.
-    let database = nix.dirs().database();
-    let (real, strange) =
-        (nix.path("real.sqlite"), "no database at all, long enough to look at: ".repeat(50));
+    // The database becomes one that is not understood. The daemon's process that has our conversation holds the real one
+    // open, whatever its name is now.
     let daemon = nix.daemon();
-    let kept = WorkerStore::new(nix.dirs());
-    assert!(kept.is_valid(&built).unwrap());
+    store.add_signatures(&built, &[]).unwrap();
+    let (database, real) = (nix.dirs().database(), nix.path("var/db/real.sqlite"));
     fs::rename(&database, &real).unwrap();
-    // Its conversation has the database open already, whatever its name.
-    fs::write(&database, &strange).unwrap();
+    fs::write(&database, "no database at all, long enough to look at: ".repeat(50)).unwrap();
     assert!(matches!(SqliteStore::new(nix.dirs()).is_valid(&built), Err(StoreError::Schema { .. })));
-    assert!(kept.is_valid(&built).unwrap());
+    assert!(store.is_valid(&built).unwrap());
+    // Without a daemon what is wrong with the database is said, and once that is mended it answers.
+    let workers = workers_of(&daemon);
+    drop(daemon);
+    end(workers);
+    for _ in 0..2 {
+        let error = store.is_valid(&built).unwrap_err();
+        assert!(matches!(error, StoreError::Schema { .. }), "{error}");
+    }
     fs::rename(&real, &database).unwrap();
     assert!(store.is_valid(&built).unwrap());
-    drop(daemon);
-    assert!(store.is_valid(&built).unwrap());
+    assert!(!store.is_valid(&path).unwrap());
 }
 
 const STORE: &str = "NIX_STORE_TEST_STORE";

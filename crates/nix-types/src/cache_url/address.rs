@@ -14,10 +14,14 @@ const BUCKET_MAX: usize = 255;
 
 /// A text that may be a URL with a login, for an error: without all that may belong to one.
 pub(super) fn shown(text: &str) -> String {
-    let hidden = match (text.find("://"), text.rfind('@')) {
-        (Some(start), Some(at)) if start < at => format!("{}://***{}", &text[..start], &text[at..]),
-        (None, Some(at)) => format!("***{}", &text[at..]),
-        (Some(_) | None, _) => text.to_owned(),
+    let is_scheme =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let hidden = match text.rfind('@') {
+        None => text.to_owned(),
+        Some(at) => match text[..at].split_once("://").filter(|(scheme, _)| is_scheme(scheme)) {
+            Some((scheme, _)) => format!("{scheme}://***{}", &text[at..]),
+            None => format!("***{}", &text[at..]),
+        },
     };
     crate::text::shown(hidden.as_bytes())
 }

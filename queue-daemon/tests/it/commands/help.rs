@@ -2,8 +2,22 @@
 
 use crate::world::{World, queue_program, run, tool};
 
-const SUBCOMMANDS: [&str; 11] =
-    ["serve", "status", "list", "show", "push", "wait", "retry", "drop", "pause", "resume", "drain"];
+const SUBCOMMANDS: [&str; 14] = [
+    "serve",
+    "status",
+    "list",
+    "show",
+    "push",
+    "wait",
+    "retry",
+    "drop",
+    "pause",
+    "resume",
+    "drain",
+    "check-config",
+    "completions",
+    "man",
+];
 
 /// Runs it with these arguments and no configuration at all.
 fn say(arguments: &[&str]) -> crate::world::Said {
@@ -17,7 +31,7 @@ fn every_help_text() {
     let help = say(&["--help"]);
     assert_eq!((help.code, help.err.as_str()), (0, ""));
     insta::assert_snapshot!("help", help.out);
-    for subcommand in SUBCOMMANDS.iter().chain(&["check-config"]) {
+    for subcommand in SUBCOMMANDS {
         let said = say(&[subcommand, "--help"]);
         assert_eq!((said.code, said.err.as_str()), (0, ""));
         insta::assert_snapshot!(format!("help_{subcommand}"), said.out);
@@ -33,7 +47,7 @@ fn the_version_is_the_packages() {
 
 #[test]
 fn wrong_usage_is_64_and_says_what_was_wrong() {
-    let wrong: [(&[&str], &str); 16] = [
+    let wrong: [(&[&str], &str); 18] = [
         (&[], "Usage: eka-queue"),
         (&["sttaus"], "similar subcommands exist: 'pause', 'status'"),
         (&["status", "--jsn"], "a similar argument exists: '--json'"),
@@ -50,6 +64,8 @@ fn wrong_usage_is_64_and_says_what_was_wrong() {
         (&["retry"], "--all"),
         (&["drop"], "--all"),
         (&["serve", "--log-format", "xml"], "text, json"),
+        (&["completions", "tcsh"], "bash, elvish, fish, powershell, zsh"),
+        (&["man"], "<DIR>"),
     ];
     for (arguments, hint) in wrong {
         let said = say(arguments);

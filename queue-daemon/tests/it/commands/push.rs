@@ -88,9 +88,30 @@ fn a_closure_is_queued_path_by_path() {
     assert_eq!(listed(&world, &[]), sorted([&app]));
     assert_eq!(world.ask(&["push", "--closure", &app]).out, "queued 2, refused 0\n");
     assert_eq!(listed(&world, &[]), sorted([&lib, &app]));
-    let said = world.ask(&["push", "--closure", &format!("{app}-absent")]);
-    assert_eq!(said.code, 69, "{said:?}");
-    assert!(said.err.contains("is not valid"), "{said:?}");
+}
+
+/// One that is not there costs the closures of the others nothing.
+#[test]
+fn closures_of_what_is_not_valid_are_refused_and_the_others_queued() {
+    let mut world = World::new(&World::command_cache("main", "", ""));
+    let [lib, app] = built(&world);
+    world.start();
+    let absent = format!("{app}-absent");
+    let said = world.ask(&[
+        "push",
+        "--closure",
+        &absent,
+        &app,
+        "/nix/store/11111111111111111111111111111111-x",
+        "hello",
+    ]);
+    assert_eq!((said.code, said.out.as_str()), (1, "queued 2, refused 3\n"), "{said:?}");
+    assert!(said.err.contains(&format!("{absent} is not valid in the store")), "{said:?}");
+    assert!(said.err.contains("-x does not lie in this store"), "{said:?}");
+    world.until("main", "done", 2);
+    assert_eq!(listed(&world, &[]), sorted([&lib, &app]));
+    let said = world.ask(&["push", "--closure", &absent]);
+    assert_eq!((said.code, said.out.as_str()), (1, "queued 0, refused 1\n"), "{said:?}");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! `wait`: the verdict over what was asked for.
 
 use std::fs;
+use std::os::unix::net::UnixListener;
 
+use super::patience::{begin, end};
 use crate::world::{World, run};
 
 /// `p0` is delivered, `p1` refused for good, `p2` held by a paused destination.
@@ -81,15 +83,14 @@ fn what_lies_in_the_spool_is_waited_for() {
     let spooled = run(world.hook_command().args(["--tag", "early", &path]), b"");
     assert_eq!((spooled.code, spooled.err.as_str()), (0, ""));
     assert_eq!(fs::read_dir(world.path("spool")).unwrap().count(), 1);
-    let waited = std::thread::scope(|scope| {
-        let (program, config) = (world.tool(crate::world::queue_program()), world.path("ekaci.toml"));
-        let waiter = scope.spawn(move || {
-            let mut program = program;
-            run(program.arg("--config-file").arg(config).args(["wait", "--tag", "early"]), b"")
-        });
-        world.start();
-        waiter.join().unwrap()
-    });
+    // The waiter is there before the daemon: it has asked whoever held the socket, and asks again.
+    let socket = world.path("control.sock");
+    let nobody = UnixListener::bind(&socket).unwrap();
+    let waiter = begin(&world, &["wait", "--tag", "early"]);
+    drop(nobody.accept().unwrap());
+    drop(nobody);
+    world.start();
+    let waited = end(waiter);
     assert_eq!((waited.code, waited.out.as_str()), (0, "1 delivered\n"), "{waited:?}");
 }
 

@@ -1,0 +1,176 @@
+//! Who we are at AWS. In: keys, or the places where such programs look for them. Out: keys that are in force, renewed
+//! before they expire. Leaves out single sign-on, which needs a person.
+
+mod load;
+mod metadata;
+mod profile;
+mod sts;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use service_kit::clock::{Clock, Mono, Time};
+use tokio::sync::Mutex;
+
+use crate::Work;
+use crate::error::{BoxError, Fault};
+use crate::{Line, Secret};
+pub use load::ChainError;
+pub use profile::{Profiles, ProfilesError};
+
+/// How long before their end keys are renewed.
+const EARLY: Duration = Duration::from_secs(5 * 60);
+/// How long keys without an end are kept before their source is read again.
+const KEPT: Duration = Duration::from_secs(5 * 60);
+/// How long after a renewal that failed the keys still in force are used without another try.
+const RENEW_AGAIN: Duration = Duration::from_secs(30);
+
+/// Access keys.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// Which keys.
+    pub id: String,
+    /// What signs.
+    pub secret: Secret,
+    /// What shows that keys for a time are in force.
+    pub session: Option<Secret>,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys(***)")
+    }
+}
+
+/// As whom a bucket is spoken to.
+#[derive(Debug, Clone)]
+pub enum Credentials {
+    /// With these keys.
+    Keys(Keys),
+    /// With what the chain finds. Several places may share one.
+    Chain(Arc<Chain>),
+    /// As nobody: requests are not signed.
+    Anonymous,
+}
+
+impl Credentials {
+    /// The keys that are in force; none for nobody.
+    pub(crate) async fn keys(&self) -> Result<Option<Keys>, Fault> {
+        match self {
+            Self::Keys(keys) => Ok(Some(keys.clone())),
+            Self::Chain(chain) => chain.keys().await.map(Some),
+            Self::Anonymous => Ok(None),
+        }
+    }
+
+    /// After these keys were refused as expired: whether there are others now.
+    pub(crate) async fn renew(&self, old: &Keys) -> Result<bool, Fault> {
+        match self {
+            Self::Chain(chain) => chain.renew(old).await,
+            Self::Keys(_) | Self::Anonymous => Ok(false),
+        }
+    }
+}
+
+/// Reads a variable of the environment.
+pub type Lookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+/// Runs a command of a profile (`credential_process`) with a shell's rules for words; gives what it printed.
+pub type Runner = Arc<dyn Fn(String) -> Work<'static, Result<Vec<u8>, BoxError>> + Send + Sync>;
+
+/// Where a chain looks.
+#[derive(Clone)]
+pub struct ChainSettings {
+    /// The environment.
+    pub lookup: Lookup,
+    /// The profile that is to be used, and nothing else; none to look everywhere.
+    pub profile: Option<String>,
+    /// What runs commands of profiles; none refuses such profiles.
+    pub runner: Option<Runner>,
+    /// How to speak to STS and to metadata services.
+    pub line: Line,
+}
+
+impl fmt::Debug for ChainSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChainSettings").field("profile", &self.profile).finish_non_exhaustive()
+    }
+}
+
+/// The places where keys are looked for, in their order: environment, profile files, web identity, container
+/// service, instance metadata. The first that has any counts; one that is there but broken is an error.
+#[derive(Debug)]
+pub struct Chain {
+    settings: ChainSettings,
+    clock: Clock,
+    held: Mutex<Option<Held>>,
+}
+
+#[derive(Debug)]
+struct Held {
+    keys: Keys,
+    expires: Option<Time>,
+    since: Mono,
+    /// Last renewal that failed.
+    failed: Option<Mono>,
+}
+
+/// Keys, and when they end.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) keys: Keys,
+    pub(crate) expires: Option<Time>,
+}
+
+impl Chain {
+    /// Looks nowhere yet.
+    #[must_use]
+    pub fn new(settings: ChainSettings) -> Arc<Self> {
+        let clock = settings.line.clock.clone();
+        Arc::new(Self { settings, clock, held: Mutex::default() })
+    }
+
+    async fn keys(&self) -> Result<Keys, Fault> {
+        let mut held = self.held.lock().await;
+        let (now, mono) = (self.clock.now(), self.clock.mono());
+        let Some(had) = &mut *held else {
+            return self.load_into(&mut held).await;
+        };
+        let fresh = match had.expires {
+            Some(end) => now + EARLY < end,
+            None => mono.since(had.since) < KEPT,
+        };
+        let tried = had.failed.is_some_and(|failed| mono.since(failed) < RENEW_AGAIN);
+        let in_force = had.expires.is_none_or(|end| now < end);
+        if fresh || (tried && in_force) {
+            return Ok(had.keys.clone());
+        }
+        let old = had.keys.clone();
+        match self.load_into(&mut held).await {
+            // They serve a little longer, and so does whoever has them.
+            Err(_) if in_force => {
+                if let Some(had) = &mut *held {
+                    had.failed = Some(mono);
+                }
+                Ok(old)
+            }
+            other => other,
+        }
+    }
+
+    async fn load_into(&self, held: &mut Option<Held>) -> Result<Keys, Fault> {
+        let loaded = load::load(&self.settings).await?;
+        let (keys, since) = (loaded.keys.clone(), self.clock.mono());
+        *held = Some(Held { keys: loaded.keys, expires: loaded.expires, since, failed: None });
+        Ok(keys)
+    }
+
+    async fn renew(&self, old: &Keys) -> Result<bool, Fault> {
+        let mut held = self.held.lock().await;
+        // Somebody else may have renewed them meanwhile.
+        if held.as_ref().is_some_and(|had| had.keys != *old) {
+            return Ok(true);
+        }
+        Ok(self.load_into(&mut held).await? != *old)
+    }
+}

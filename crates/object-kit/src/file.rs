@@ -1,0 +1,245 @@
+//! Objects as files below a folder. In: keys and bodies. Out: files that appear whole and flushed, or not at all.
+//!
+//! A put writes a temporary file beside its place; [`Objects::settle`] flushes all of them together, gives them their
+//! names in the order of the puts, and flushes each folder once. Until then nothing of it is seen. So hundreds of small
+//! objects cost few flushes, and what is to be seen only after something else is put after a settle.
+//!
+//! A [`File`] is one writer's: open one for each group of objects that belong together, which costs nothing. When
+//! settling fails, everything since the last time is gone and has to be put again.
+
+mod scan;
+mod stage;
+
+use std::fs;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use service_kit::clock::Clock;
+
+use crate::body::Counted;
+use crate::error::{Class, Fault, ObjectError};
+use crate::{
+    Body, BodySize, Found, Head, Meta, Mode, Objects, Outcome, Page, Put, Throttle, Work, key as keys,
+};
+pub use scan::Swept;
+use stage::{Staged, settle};
+
+/// The objects below a folder, and those of one writer that are not settled yet.
+#[derive(Debug)]
+pub struct File {
+    root: Arc<PathBuf>,
+    shown: String,
+    clock: Clock,
+    throttles: Vec<Arc<Throttle>>,
+    staged: Mutex<Vec<Staged>>,
+    /// One settle after the other. True while what an earlier one came to was told to nobody.
+    in_doubt: Arc<tokio::sync::Mutex<bool>>,
+}
+
+impl File {
+    /// The objects below `root`, which is made when something is put. Touches nothing yet.
+    #[must_use]
+    pub fn new(root: &Path, clock: Clock, throttles: Vec<Arc<Throttle>>) -> Self {
+        Self {
+            root: Arc::new(root.to_owned()),
+            shown: root.display().to_string(),
+            clock,
+            throttles,
+            staged: Mutex::default(),
+            in_doubt: Arc::default(),
+        }
+    }
+
+    /// Removes temporary files of processes that ended, in these folders below the root (`""` is the root itself), when
+    /// they are older than a day. Files of other names are not touched.
+    ///
+    /// # Errors
+    /// [`ObjectError`] of [`Class::Local`] when a folder cannot be read. One that is not there has nothing to sweep.
+    pub async fn sweep(&self, folders: &[&str]) -> Result<Swept, ObjectError> {
+        let folders: Vec<PathBuf> = folders.iter().map(|folder| self.root.join(folder)).collect();
+        let now = self.clock.now();
+        blocking(move || scan::sweep(&folders, now)).await.map_err(self.error("sweep", ""))
+    }
+
+    fn error(&self, tried: &'static str, key: &str) -> impl FnOnce(Fault) -> ObjectError {
+        move |fault| ObjectError::new(tried, key, &self.shown, fault)
+    }
+
+    fn path(&self, key: &str) -> Result<PathBuf, Fault> {
+        keys::check(key)?;
+        Ok(self.root.join(key))
+    }
+
+    /// Takes a written file to those that the next settle makes visible.
+    fn stage(&self, staged: Staged) {
+        self.staged.lock().unwrap_or_else(PoisonError::into_inner).push(staged);
+    }
+
+    async fn write(&self, key: &str, body: &mut dyn Body, meta: &Meta, size: BodySize) -> Result<Put, Fault> {
+        let path = self.path(key)?;
+        let (root, mode) = (Arc::clone(&self.root), meta.mode);
+        let begun = blocking(move || {
+            if mode == Mode::Create && path.symlink_metadata().is_ok() {
+                return Ok(None);
+            }
+            Staged::begin(&root, &path, mode).map(Some).map_err(Fault::local)
+        });
+        let Some(mut staged) = begun.await? else {
+            return Ok(Put { outcome: Outcome::Existed, bytes: 0 });
+        };
+        let mut counted = Counted::new(body, size);
+        while let Some(chunk) = counted.next().await? {
+            let len = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+            for throttle in &self.throttles {
+                throttle.take(len).await;
+            }
+            staged = blocking(move || staged.write(&chunk).map_err(Fault::local)).await?;
+            if let Some(moved) = &meta.moved {
+                moved(len);
+            }
+        }
+        let bytes = counted.got();
+        let staged = blocking(move || staged.finish().map_err(Fault::local)).await?;
+        self.stage(staged);
+        Ok(Put { outcome: Outcome::Stored, bytes })
+    }
+}
+
+impl Objects for File {
+    fn get<'a>(&'a self, key: &'a str, bytes_max: usize) -> Work<'a, Result<Option<Found>, ObjectError>> {
+        Box::pin(async move {
+            let read = async {
+                let path = self.path(key)?;
+                blocking(move || get(&path, bytes_max)).await
+            };
+            read.await.map_err(self.error("get", key))
+        })
+    }
+
+    fn head<'a>(&'a self, key: &'a str) -> Work<'a, Result<Option<Head>, ObjectError>> {
+        Box::pin(async move {
+            let look = async {
+                let path = self.path(key)?;
+                blocking(move || absent(fs::metadata(&path).map(|meta| head(&meta)))).await
+            };
+            look.await.map_err(self.error("look for", key))
+        })
+    }
+
+    fn put<'a>(&'a self, key: &'a str, body: Bytes, meta: &'a Meta) -> Work<'a, Result<Put, ObjectError>> {
+        Box::pin(async move {
+            let size = BodySize::exact(u64::try_from(body.len()).unwrap_or(u64::MAX));
+            let mut body = crate::Chunks::new([body]);
+            self.write(key, &mut body, meta, size).await.map_err(self.error("put", key))
+        })
+    }
+
+    fn put_stream<'a>(
+        &'a self,
+        key: &'a str,
+        body: &'a mut dyn Body,
+        meta: &'a Meta,
+        size: BodySize,
+    ) -> Work<'a, Result<Put, ObjectError>> {
+        Box::pin(async move { self.write(key, body, meta, size).await.map_err(self.error("put", key)) })
+    }
+
+    fn list<'a>(
+        &'a self,
+        cursor: Option<&'a str>,
+        keys_max: usize,
+    ) -> Work<'a, Result<Option<Page>, ObjectError>> {
+        let (root, after) = (Arc::clone(&self.root), cursor.unwrap_or_default().to_owned());
+        Box::pin(async move {
+            let listed = blocking(move || scan::list(&root, &after, keys_max).map_err(Fault::local));
+            listed.await.map(Some).map_err(self.error("list", ""))
+        })
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> Work<'a, Result<(), ObjectError>> {
+        Box::pin(async move {
+            let remove = async {
+                let path = self.path(key)?;
+                blocking(move || absent(fs::remove_file(&path)).map(drop)).await
+            };
+            remove.await.map_err(self.error("delete", key))
+        })
+    }
+
+    fn settle<'a>(&'a self) -> Work<'a, Result<(), ObjectError>> {
+        Box::pin(async move {
+            // The work goes on when this future is dropped, and keeps its turn until it is done.
+            let mut in_doubt = Arc::clone(&self.in_doubt).lock_owned().await;
+            let failed = std::mem::replace(&mut *in_doubt, false);
+            if failed {
+                return Err(self.error("settle", "")(Fault::local(LostError)));
+            }
+            let staged = std::mem::take(&mut *self.staged.lock().unwrap_or_else(PoisonError::into_inner));
+            let settled = blocking(move || {
+                *in_doubt = true;
+                let settled = settle(staged).map_err(Fault::local);
+                *in_doubt = settled.is_err();
+                drop(in_doubt);
+                settled
+            });
+            let settled = settled.await;
+            if settled.is_err() {
+                *self.in_doubt.lock().await = false;
+            }
+            settled.map_err(self.error("settle", ""))
+        })
+    }
+}
+
+/// Does disk work where it holds up no other task. What was begun goes on when the future is dropped; a staged file
+/// that nobody takes is removed.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        // The runtime ends, or the work panicked, which ends the process in our builds.
+        Err(error) => Err(Fault::local(error)),
+    }
+}
+
+/// Nothing there is an answer.
+fn absent<T>(result: io::Result<T>) -> Result<Option<T>, Fault> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(Fault::local(error)),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("an earlier settle failed after its caller had gone; put everything since the one before it again")]
+struct LostError;
+
+#[derive(Debug, thiserror::Error)]
+#[error("the file has more than {0} bytes")]
+struct FileTooLong(usize);
+
+fn get(path: &Path, bytes_max: usize) -> Result<Option<Found>, Fault> {
+    let Some(file) = absent(fs::File::open(path))? else { return Ok(None) };
+    let meta = file.metadata().map_err(Fault::local)?;
+    if !meta.is_file() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX);
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(Fault::local)?;
+    if bytes.len() > bytes_max {
+        return Err(Fault::new(Class::Server, FileTooLong(bytes_max)));
+    }
+    let tag = head(&meta).tag;
+    Ok(Some(Found { bytes: bytes.into(), content_encoding: None, tag }))
+}
+
+fn head(meta: &fs::Metadata) -> Head {
+    let tag = format!("{}-{}.{:09}-{}", meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.len());
+    Head { size: Some(meta.len()), tag: Some(tag) }
+}

@@ -1,0 +1,311 @@
+//! Objects behind an HTTP server that knows GET, HEAD, PUT and DELETE. In: a base address and who we are. Out: the
+//! objects below it. Cannot list, and leaves conditional writes to the server's understanding of `If-None-Match`.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use reqwest::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap,
+    HeaderName, HeaderValue, IF_NONE_MATCH, PRAGMA,
+};
+use reqwest::{Method, StatusCode, Url};
+
+use crate::call::{Answer, Ask, Exchange, Line, Payload, refused};
+use crate::error::{Fault, ObjectError};
+use crate::netrc::Netrc;
+use crate::retry::Retry;
+use crate::{
+    Body, BodySize, Found, Head, Meta, Mode, Objects, Outcome, Page, Put, Secret, Work, key as keys,
+};
+
+/// Where, and as whom.
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// `http://` or `https://`, a host, and a path under which the keys are. `user:password@` before the host is
+    /// basic authentication. Without query and fragment.
+    pub base: Secret,
+    /// As whom, when the address does not say.
+    pub auth: Auth,
+    /// How.
+    pub line: Line,
+}
+
+/// As whom an HTTP server is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Auth {
+    /// As nobody.
+    None,
+    /// Name and password.
+    Basic {
+        /// The name.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
+    /// `Authorization: Bearer …`
+    Bearer(Secret),
+    /// What the first of these netrc files that is there says about the host; nobody when it says nothing.
+    Netrc(Vec<PathBuf>),
+}
+
+/// The objects below an address.
+#[derive(Debug)]
+pub struct Http {
+    base: Url,
+    shown: String,
+    authorization: Option<HeaderValue>,
+    exchange: Exchange,
+    retry: Retry,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum AddressError {
+    #[error("the address is not http://HOST/… or https://HOST/…, without query and fragment")]
+    Form,
+    #[error("the credentials hold characters that no header can")]
+    Credentials,
+}
+
+impl Http {
+    /// Reads credentials and certificates, and makes a client. Asks nothing yet.
+    ///
+    /// # Errors
+    /// [`ObjectError`] of [`Class::Local`](crate::Class::Local): the address, or a file that is named in the settings.
+    pub fn new(settings: &HttpSettings) -> Result<Self, ObjectError> {
+        let parsed = Url::parse(settings.base.reveal()).ok().filter(|url| {
+            let plain = url.query().is_none() && url.fragment().is_none();
+            matches!(url.scheme(), "http" | "https") && url.has_host() && plain
+        });
+        let Some(mut base) = parsed else {
+            let fault = Fault::local(AddressError::Form);
+            return Err(ObjectError::new("open", "", "an HTTP server", fault));
+        };
+        let user = keys::decoded(base.username());
+        let password = base.password().map(|password| Secret::new(keys::decoded(password)));
+        // Both go only when the address has no host, which was seen to above.
+        let _ = (base.set_username(""), base.set_password(None));
+        let shown = base.as_str().trim_end_matches('/').to_owned();
+        let failed = |fault| ObjectError::new("open", "", &shown, fault);
+        let auth = match (user.is_empty(), password) {
+            (true, None) => settings.auth.clone(),
+            (_, password) => Auth::Basic { user, password: password.unwrap_or(Secret::new("")) },
+        };
+        let authorization = authorization(auth, base.host_str().unwrap_or_default()).map_err(failed)?;
+        let exchange = settings.line.exchange(base.scheme() == "https", true).map_err(failed)?;
+        let retry = Retry::new(&settings.line.clock, settings.line.attempts_max);
+        Ok(Self { base, shown, authorization, exchange, retry })
+    }
+
+    /// The address, without credentials.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.shown
+    }
+
+    fn error(&self, tried: &'static str, key: &str) -> impl FnOnce(Fault) -> ObjectError {
+        move |fault| ObjectError::new(tried, key, &self.shown, fault)
+    }
+
+    fn ask<'a>(&self, method: Method, key: &str, payload: Payload<'a>) -> Result<Ask<'a>, Fault> {
+        keys::check(key)?;
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}/{}", self.base.path().trim_end_matches('/'), keys::encoded(key)));
+        let mut headers = HeaderMap::new();
+        if let Some(authorization) = &self.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        Ok(Ask { method, url, headers, payload, moved: None })
+    }
+
+    /// A question that may be asked again.
+    async fn question(&self, method: &Method, key: &str, bytes_max: usize) -> Result<Answer, Fault> {
+        let mut attempts = self.retry.begin();
+        loop {
+            let mut ask = self.ask(method.clone(), key, Payload::Empty)?;
+            ask.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            ask.headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+            match self.exchange.send(ask, bytes_max).await.and_then(checked) {
+                Ok(answer) => {
+                    attempts.worked();
+                    return Ok(answer);
+                }
+                Err(fault) => attempts.again(fault).await?,
+            }
+        }
+    }
+
+    async fn write(&self, key: &str, payload: Payload<'_>, meta: &Meta) -> Result<Put, Fault> {
+        let mut ask = self.ask(Method::PUT, key, payload)?;
+        described(&mut ask.headers, meta);
+        ask.moved.clone_from(&meta.moved);
+        let answer = self.exchange.send(ask, ANSWER_MAX).await?;
+        if meta.mode == Mode::Create && answer.status == StatusCode::PRECONDITION_FAILED {
+            return Ok(Put { outcome: Outcome::Existed, bytes: answer.sent });
+        }
+        let answer = checked(answer)?;
+        if answer.status.is_success() {
+            return Ok(Put { outcome: Outcome::Stored, bytes: answer.sent });
+        }
+        Err(refused(&answer, &excerpt(&answer)))
+    }
+}
+
+/// Most bytes of the answer to a write that are read; they are not looked at.
+const ANSWER_MAX: usize = 1 << 20;
+
+impl Objects for Http {
+    fn get<'a>(&'a self, key: &'a str, bytes_max: usize) -> Work<'a, Result<Option<Found>, ObjectError>> {
+        Box::pin(async move {
+            let answer = self.question(&Method::GET, key, bytes_max).await;
+            let answer = answer.map_err(self.error("get", key))?;
+            Ok(answer.status.is_success().then(|| found(answer)))
+        })
+    }
+
+    fn head<'a>(&'a self, key: &'a str) -> Work<'a, Result<Option<Head>, ObjectError>> {
+        Box::pin(async move {
+            let answer = self.question(&Method::HEAD, key, 0).await;
+            let answer = answer.map_err(self.error("look for", key))?;
+            Ok(answer.status.is_success().then(|| head(&answer)))
+        })
+    }
+
+    fn put<'a>(&'a self, key: &'a str, body: Bytes, meta: &'a Meta) -> Work<'a, Result<Put, ObjectError>> {
+        Box::pin(async move {
+            let bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
+            let mut attempts = self.retry.begin();
+            loop {
+                match self.write(key, Payload::Whole(body.clone()), meta).await {
+                    Ok(put) => {
+                        attempts.worked();
+                        return Ok(Put { bytes, ..put });
+                    }
+                    Err(fault) => attempts.again(fault).await.map_err(self.error("put", key))?,
+                }
+            }
+        })
+    }
+
+    fn put_stream<'a>(
+        &'a self,
+        key: &'a str,
+        body: &'a mut dyn Body,
+        meta: &'a Meta,
+        size: BodySize,
+    ) -> Work<'a, Result<Put, ObjectError>> {
+        Box::pin(async move {
+            self.write(key, Payload::Stream(body, size), meta).await.map_err(self.error("put", key))
+        })
+    }
+
+    fn list<'a>(
+        &'a self,
+        _cursor: Option<&'a str>,
+        _keys_max: usize,
+    ) -> Work<'a, Result<Option<Page>, ObjectError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> Work<'a, Result<(), ObjectError>> {
+        Box::pin(async move {
+            self.question(&Method::DELETE, key, ANSWER_MAX).await.map_err(self.error("delete", key))?;
+            Ok(())
+        })
+    }
+
+    fn settle<'a>(&'a self) -> Work<'a, Result<(), ObjectError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+fn authorization(auth: Auth, host: &str) -> Result<Option<HeaderValue>, Fault> {
+    let text = match auth {
+        Auth::None => return Ok(None),
+        Auth::Basic { user, password } => basic(&user, &password),
+        Auth::Bearer(token) => format!("Bearer {}", token.reveal()),
+        Auth::Netrc(files) => match Netrc::first(&files).map_err(Fault::local)?.and_then(|n| n.login(host)) {
+            Some(login) => basic(&login.user, &login.password),
+            None => return Ok(None),
+        },
+    };
+    let mut value = HeaderValue::from_str(&text).map_err(|_| Fault::local(AddressError::Credentials))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+fn basic(user: &str, password: &Secret) -> String {
+    format!("Basic {}", base64(format!("{user}:{}", password.reveal()).as_bytes()))
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let byte = |i: usize| u32::from(group.get(i).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for i in 0..4 {
+            let six = usize::try_from(bits >> (18 - 6 * i) & 63).unwrap_or(0);
+            out.push(if i <= group.len() { char::from(LETTERS[six]) } else { '=' });
+        }
+    }
+    out
+}
+
+/// Absence is an answer; everything else that is no success is a fault.
+fn checked(answer: Answer) -> Result<Answer, Fault> {
+    let absent = matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::GONE);
+    if answer.status.is_success() || absent { Ok(answer) } else { Err(refused(&answer, &excerpt(&answer))) }
+}
+
+/// The first line of what a server says. Where it concerns credentials it may quote them: nothing then.
+fn excerpt(answer: &Answer) -> String {
+    if matches!(answer.status.as_u16(), 401 | 403 | 407) {
+        return String::new();
+    }
+    let text = String::from_utf8_lossy(&answer.body);
+    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
+}
+
+fn found(answer: Answer) -> Found {
+    let content_encoding = answer.header(CONTENT_ENCODING.as_str()).map(str::to_owned);
+    let tag = answer.header(ETAG.as_str()).map(str::to_owned);
+    Found { bytes: answer.body, content_encoding, tag }
+}
+
+/// What the headers of an answer say about its object.
+pub(crate) fn head(answer: &Answer) -> Head {
+    let size = answer.header(CONTENT_LENGTH.as_str()).and_then(|text| text.parse().ok());
+    Head { size, tag: answer.header(ETAG.as_str()).map(str::to_owned) }
+}
+
+/// The headers of a write.
+pub(crate) fn described(headers: &mut HeaderMap, meta: &Meta) {
+    let mut put =
+        |name: HeaderName, value: &'static str| headers.insert(name, HeaderValue::from_static(value));
+    put(CONTENT_TYPE, meta.content_type);
+    if let Some(encoding) = meta.content_encoding {
+        put(CONTENT_ENCODING, encoding);
+    }
+    if meta.mode == Mode::Create {
+        put(IF_NONE_MATCH, "*");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_that_of_the_standard() {
+        let pairs = [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("Aladdin:open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+        ];
+        for (plain, encoded) in pairs {
+            assert_eq!(base64(plain.as_bytes()), encoded);
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Objects behind an HTTP server: as whom, and what each kind of bad day is called.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_kit::{Auth, BodySize, Chunks, Class, Line, Meta, Objects, Outcome, Secret};
+use service_kit::clock::Clock;
+use test_kit::http_cache::{Cache, Fault, Rule};
+
+use crate::support::{NAR, START, bytes, counter, http, hurried, hurry, hurry_by, line, meta, told};
+
+fn status(status: u16) -> Fault {
+    Fault::Answer(status, Vec::new(), "the reason\u{1b}[31m\nmore".into())
+}
+
+#[tokio::test]
+async fn each_way_to_say_who_we_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let netrc = dir.path().join("netrc");
+    std::fs::write(&netrc, "machine 127.0.0.1 login ann password s3cret").unwrap();
+    let basic = Auth::Basic { user: "ann".into(), password: Secret::new("s3cret") };
+    let cases = [
+        (basic, "Basic YW5uOnMzY3JldA=="),
+        (Auth::Netrc(vec![dir.path().join("absent"), netrc]), "Basic YW5uOnMzY3JldA=="),
+        (Auth::Bearer(Secret::new("to.ken")), "Bearer to.ken"),
+    ];
+    for (auth, expected) in cases {
+        let cache = Cache::start();
+        cache.require(expected);
+        http(&cache, auth, line(Clock::system())).put("x", bytes(3), &meta()).await.unwrap();
+        let error = http(&cache, Auth::None, line(Clock::system())).head("x").await.unwrap_err();
+        assert_eq!(error.class, Class::Credentials);
+    }
+}
+
+#[tokio::test]
+async fn what_goes_over_the_wire() {
+    let cache = Cache::start();
+    let place = http(&cache, Auth::None, line(Clock::system()));
+    let (moved, count) = counter();
+    let rich = Meta { content_encoding: Some("zstd"), moved: Some(moved), ..Meta::new(NAR).create() };
+    place.put("a", bytes(200_000), &rich).await.unwrap();
+    place.put_stream("b", &mut Chunks::new([bytes(9)]), &meta(), BodySize::at_most(9)).await.unwrap();
+    place.put_stream("c", &mut Chunks::new([bytes(9)]), &meta(), BodySize::exact(9)).await.unwrap();
+    let found = place.get("a", 1 << 20).await.unwrap().unwrap();
+    assert_eq!(found.content_encoding.as_deref(), Some("zstd"), "and nothing was undone");
+    assert_eq!(count.load(Ordering::Relaxed), 200_000);
+    let log = cache.log();
+    let header = |at: usize, name: &str| log[at].headers.get(name).map(String::as_str);
+    assert_eq!(log[0].target, "/base/a");
+    assert_eq!((header(0, "content-type"), header(0, "content-encoding")), (Some(NAR), Some("zstd")));
+    assert_eq!((header(0, "if-none-match"), header(0, "content-length")), (Some("*"), Some("200000")));
+    assert_eq!(header(0, "user-agent"), Some("object-kit-test/0"));
+    assert_eq!((header(1, "content-length"), header(1, "transfer-encoding")), (None, Some("chunked")));
+    assert_eq!((header(2, "content-length"), header(2, "transfer-encoding")), (Some("9"), None));
+    assert_eq!((header(3, "cache-control"), header(3, "pragma")), (Some("no-cache"), Some("no-cache")));
+}
+
+#[tokio::test]
+async fn a_server_that_wants_lengths_is_told_apart() {
+    let cache = Cache::start();
+    cache.fault(Rule::always("PUT", "", Fault::LengthRequired));
+    let place = http(&cache, Auth::None, line(Clock::system()));
+    let stream = place.put_stream("x", &mut Chunks::new([bytes(9)]), &meta(), BodySize::at_most(9)).await;
+    assert_eq!(stream.unwrap_err().class, Class::LengthRequired);
+    place.put_stream("x", &mut Chunks::new([bytes(9)]), &meta(), BodySize::exact(9)).await.unwrap();
+}
+
+#[tokio::test]
+async fn each_refusal_has_its_class_and_is_repeated_only_where_that_helps() {
+    let cases = [
+        (400, Class::Refused, 1),
+        (401, Class::Credentials, 1),
+        (403, Class::Credentials, 1),
+        (405, Class::Refused, 1),
+        (409, Class::Refused, 1),
+        (411, Class::LengthRequired, 1),
+        (412, Class::Refused, 1),
+        (413, Class::TooLarge, 1),
+        (429, Class::Busy, 4),
+        (500, Class::Server, 4),
+        (503, Class::Busy, 4),
+        (507, Class::Server, 4),
+        (301, Class::Refused, 1),
+    ];
+    for (code, class, attempts) in cases {
+        let cache = Cache::start();
+        cache.fault(Rule::always("PUT", "", status(code)));
+        let (line, manual) = hurried();
+        let place = http(&cache, Auth::None, line);
+        let error = hurry(&manual, place.put("x", bytes(9), &meta())).await.unwrap_err();
+        assert_eq!((error.class, cache.log().len()), (class, attempts), "{code}: {}", told(&error));
+        assert!(!told(&error).contains('\u{1b}') && !told(&error).contains("more"), "{}", told(&error));
+    }
+}
+
+#[tokio::test]
+async fn every_broken_answer_is_repeated_until_it_is_whole() {
+    let broken =
+        [Fault::Reset, Fault::CutAfter(10), Fault::LostAnswer, Fault::Truncated, status(503), status(500)];
+    for fault in broken {
+        let cache = Cache::start();
+        let (line, manual) = hurried();
+        let place = http(&cache, Auth::None, line);
+        cache.fault(Rule { times: 2, ..Rule::once("PUT", "/x", fault.clone()) });
+        cache.fault(Rule { times: 2, ..Rule::once("GET", "/x", fault.clone()) });
+        let put = hurry(&manual, place.put("x", bytes(100_000), &meta())).await.unwrap();
+        assert_eq!(put.outcome, Outcome::Stored, "{fault:?}");
+        let found = hurry(&manual, place.get("x", 1 << 20)).await.unwrap().unwrap();
+        assert!(found.bytes == bytes(100_000), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_is_not_repeated_and_its_failure_is_plain() {
+    for fault in [Fault::Reset, Fault::CutAfter(10), Fault::LostAnswer, status(503)] {
+        let cache = Cache::start();
+        cache.fault(Rule::always("PUT", "", fault.clone()));
+        let place = http(&cache, Auth::None, line(Clock::system()));
+        let mut body = Chunks::new(vec![bytes(100_000); 3]);
+        let error = place.put_stream("x", &mut body, &meta(), BodySize::exact(300_000)).await.unwrap_err();
+        assert!(matches!(error.class, Class::Server | Class::Busy), "{fault:?}: {}", told(&error));
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_in_the_middle_of_a_body_is_heard() {
+    let cache = Cache::start();
+    cache.fault(Rule::always("PUT", "", Fault::Early(413)));
+    let place = http(&cache, Auth::None, line(Clock::system()));
+    let mut body = Chunks::new(vec![bytes(10); 3]);
+    let error = place.put_stream("x", &mut body, &meta(), BodySize::at_most(30)).await.unwrap_err();
+    assert_eq!(error.class, Class::TooLarge, "{}", told(&error));
+}
+
+#[tokio::test]
+async fn a_server_that_stands_still_is_given_up_after_the_timeout() {
+    let cache = Cache::start();
+    cache.fault(Rule::always("GET", "", Fault::Stall));
+    cache.fault(Rule::always("PUT", "", Fault::Stall));
+    let (clock, manual) = Clock::manual(START);
+    let place = Arc::new(http(&cache, Auth::None, Line { attempts_max: 1, ..line(clock) }));
+    let reader = Arc::clone(&place);
+    let get = tokio::spawn(async move { reader.get("x", 10).await });
+    manual.sleeping(1).await;
+    manual.advance(Duration::from_secs(59)).await;
+    assert!(!get.is_finished());
+    manual.advance(Duration::from_secs(2)).await;
+    assert_eq!(get.await.unwrap().unwrap_err().class, Class::Stuck);
+    // More than the sockets between us take without a reader.
+    let whole = meta();
+    let put = place.put("x", Bytes::from(vec![0; 64 << 20]), &whole);
+    let error = hurry_by(Duration::from_secs(20), &manual, put).await.unwrap_err();
+    assert_eq!(error.class, Class::Stuck);
+}
+
+#[tokio::test]
+async fn a_body_that_takes_its_time_is_not_the_servers_fault() {
+    use crate::support::Odd;
+    let cache = Cache::start();
+    let (clock, manual) = Clock::manual(START);
+    let place = http(&cache, Auth::None, line(clock));
+    let put = tokio::spawn(async move {
+        let mut body = Odd { chunks: vec![bytes(10)], then_fail: false };
+        place.put_stream("x", &mut body, &meta(), BodySize::at_most(30)).await.map(drop)
+    });
+    for _ in 0..20 {
+        manual.sleeping(1).await;
+        manual.advance(Duration::from_secs(61)).await;
+    }
+    assert!(!put.is_finished());
+    put.abort();
+}
+
+#[tokio::test]
+async fn an_answer_that_trickles_in_is_waited_for() {
+    let cache = Cache::start();
+    cache.insert("/base/x", &bytes(20));
+    cache.fault(Rule::always("GET", "", Fault::Trickle(1, Duration::from_millis(5))));
+    let place = http(&cache, Auth::None, Line { timeout: Duration::from_secs(30), ..line(Clock::system()) });
+    assert!(place.get("x", 20).await.unwrap().unwrap().bytes == bytes(20));
+}
+
+#[tokio::test]
+async fn an_outage_does_not_multiply_requests() {
+    let cache = Cache::start();
+    cache.fault(Rule { method: None, ..Rule::always("GET", "", status(500)) });
+    let (line, manual) = hurried();
+    let place = http(&cache, Auth::None, line);
+    for _ in 0..100 {
+        let error = hurry(&manual, place.get("x", 10)).await.unwrap_err();
+        assert_eq!(error.class, Class::Server);
+    }
+    assert_eq!(cache.log().len(), 100 + 40, "the budget is used up, each further request is one");
+    cache.heal();
+    for _ in 0..20 {
+        hurry(&manual, place.get("x", 10)).await.unwrap();
+    }
+    cache.fault(Rule::once("GET", "", status(500)));
+    hurry(&manual, place.get("x", 10)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_knows_no_conditions_replaces() {
+    let cache = Cache::start();
+    cache.ignore_conditions();
+    let place = http(&cache, Auth::None, line(Clock::system()));
+    for _ in 0..2 {
+        let put = place.put("x", bytes(1), &meta().create()).await.unwrap();
+        assert_eq!(put.outcome, Outcome::Stored);
+    }
+}
+
+#[tokio::test]
+async fn credentials_do_not_follow_to_another_server() {
+    let (cache, other) = (Cache::start(), Cache::start());
+    other.insert("/there", b"moved");
+    let to = vec![("Location".to_owned(), format!("{}/there", other.url()))];
+    cache.fault(Rule::always("GET", "", Fault::Answer(302, to, String::new())));
+    let place = http(&cache, Auth::Bearer(Secret::new("to.ken")), line(Clock::system()));
+    assert_eq!(&place.get("x", 10).await.unwrap().unwrap().bytes[..], b"moved");
+    assert!(cache.log()[0].headers.contains_key("authorization"));
+    assert!(!other.log()[0].headers.contains_key("authorization"));
+}
+
+#[tokio::test]
+async fn redirects_that_go_round_end() {
+    let cache = Cache::start();
+    let to = vec![("Location".to_owned(), "/base/x".to_owned())];
+    cache.fault(Rule::always("GET", "", Fault::Answer(302, to, String::new())));
+    let place = http(&cache, Auth::None, line(Clock::system()));
+    let error = place.get("x", 10).await.unwrap_err();
+    assert_eq!((error.class, cache.log().len()), (Class::Refused, 6), "{}", told(&error));
+}
+
+#[test]
+fn addresses_that_are_none_are_refused() {
+    for base in ["", "ftp://h/", "http://h/?x=y", "http://h/#x", "/path", "http://"] {
+        let settings = object_kit::HttpSettings {
+            base: Secret::new(base),
+            auth: Auth::None,
+            line: line(Clock::system()),
+        };
+        assert_eq!(object_kit::Http::new(&settings).unwrap_err().class, Class::Local, "{base}");
+    }
+}

@@ -1,0 +1,102 @@
+//! What is remembered of a destination: which paths and archives it had, and which cache it was.
+//!
+//! In flow what was seen there; out flows what need not be asked or sent again. Everything has an end, and all of it
+//! is forgotten when the destination turns out to be another one. Nothing here is needed to be right, only to be fast.
+
+use std::sync::Arc;
+
+use nix_types::{Sha256, StorePath};
+use service_kit::clock::Time;
+use service_kit::telemetry::chain;
+use sqlite_kit::Lane as DbLane;
+
+use crate::config::CacheConfig;
+use crate::queue::Queue;
+use crate::store::{RowError, cache, lease};
+
+/// The memory of one destination.
+pub(super) struct Memory {
+    queue: Arc<Queue>,
+    row: i64,
+    ttl: std::time::Duration,
+}
+
+/// An archive that was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Archive {
+    pub(super) file_hash: Sha256,
+    pub(super) file_size: u64,
+}
+
+impl Memory {
+    pub(super) fn new(queue: Arc<Queue>, cache: &CacheConfig) -> Self {
+        let row =
+            queue.rows.row(&cache.id).expect("every configured destination has a row: the start made it");
+        Self { queue, row, ttl: cache.presence_ttl }
+    }
+
+    /// Which of the paths the destination is remembered to have.
+    pub(super) async fn present(&self, paths: Vec<StorePath>) -> Vec<bool> {
+        let (queue, row, now) = (Arc::clone(&self.queue), self.row, self.queue.clock.now());
+        let count = paths.len();
+        let asked = tokio::task::spawn_blocking(move || {
+            queue.reader.with(|conn| {
+                paths.iter().map(|path| lease::is_present(conn, row, path.as_str(), now)).collect()
+            })
+        });
+        let found: Result<Vec<bool>, RowError> = asked.await.expect("a look into the table does not panic");
+        found.unwrap_or_else(|error| {
+            tracing::debug!("presence unknown, the destination is asked: {}", chain(&error));
+            vec![false; count]
+        })
+    }
+
+    /// The archive of this key, if it was sent.
+    pub(super) async fn archive(&self, key: &str) -> Option<Archive> {
+        let (queue, row, now, key) =
+            (Arc::clone(&self.queue), self.row, self.queue.clock.now(), key.to_owned());
+        let asked = tokio::task::spawn_blocking(move || {
+            queue.reader.with(|conn| cache::archive(conn, row, &key, now))
+        });
+        let found = asked.await.expect("a look into the table does not panic");
+        let (hash, file_size) = found.ok().flatten()?; // unknown is as good as never sent
+        Some(Archive { file_hash: Sha256::parse(&hash).ok()?, file_size })
+    }
+
+    /// Remembers archives that were sent. Nobody waits for it.
+    pub(super) fn keep_archives(&self, archives: Vec<(String, Archive)>) {
+        if archives.is_empty() {
+            return;
+        }
+        let (row, until) = (self.row, self.until());
+        self.queue.db.post(DbLane::Bulk, "archives that were sent", move |tx| {
+            for (key, archive) in &archives {
+                cache::keep_archive(tx, row, key, &archive.file_hash.to_string(), archive.file_size, until)?;
+            }
+            Ok::<(), RowError>(())
+        });
+    }
+
+    /// The mark of the cache that was there when it was last looked at.
+    pub(super) async fn mark(&self) -> Option<String> {
+        let (queue, row) = (Arc::clone(&self.queue), self.row);
+        let asked = tokio::task::spawn_blocking(move || queue.reader.with(|conn| cache::mark(conn, row)));
+        asked.await.expect("a look into the table does not panic").ok().flatten()
+    }
+
+    /// Another cache is there now: everything else about the old one is forgotten.
+    pub(super) async fn now_it_is(&self, mark: Option<String>, forget: bool) -> Result<(), RowError> {
+        let (row, now) = (self.row, self.queue.clock.now());
+        let written = self.queue.db.call(DbLane::Normal, move |tx| {
+            if forget {
+                cache::forget(tx, row, now)?;
+            }
+            cache::set_mark(tx, row, mark.as_deref())
+        });
+        written.await.map_err(crate::store::flatten)
+    }
+
+    fn until(&self) -> Time {
+        self.queue.clock.now() + self.ttl
+    }
+}

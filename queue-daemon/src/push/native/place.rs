@@ -1,0 +1,140 @@
+//! From a cache's URL to its objects.
+//!
+//! In flow the typed URL, the time-out and the limits; out flows the place, opened for a batch. Nothing is asked here:
+//! settings that are of no use and credentials that are absent show at the first request.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix_store::process::{self, Exit, Spec};
+use nix_types::CacheUrl;
+use nix_types::cache_url::{AddressingStyle, Place as UrlPlace, Scheme};
+use object_kit::aws::{Chain, ChainSettings, Credentials};
+use object_kit::{
+    Addressing, Auth, File, Http, HttpSettings, Line, ObjectError, Objects, S3, S3Settings, Secret, Throttle,
+};
+use service_kit::clock::Clock;
+use service_kit::http::IdentityFiles;
+
+/// How requests name us.
+const USER_AGENT: &str = concat!("eka-queue/", env!("CARGO_PKG_VERSION"));
+
+/// Longest a program that gives credentials may take.
+const CREDENTIALS_WITHIN: Duration = Duration::from_secs(60);
+/// Most it may print.
+const CREDENTIALS_BYTES_MAX: usize = 64 << 10;
+
+/// Where the objects of a destination are.
+pub(super) enum Place {
+    /// A folder; each batch has its own writer, so that what one could not flush is not another's loss.
+    Folder { root: PathBuf, clock: Clock, throttles: Vec<Arc<Throttle>> },
+    /// A server; all batches share its connections.
+    Server(Arc<dyn Objects>),
+}
+
+/// What a place needs to know beside its URL.
+pub(super) struct Means {
+    pub(super) clock: Clock,
+    pub(super) timeout: Duration,
+    pub(super) throttles: Vec<Arc<Throttle>>,
+    pub(super) parts_in_flight: usize,
+}
+
+impl Place {
+    /// The place of a URL.
+    pub(super) fn new(url: &CacheUrl, means: Means) -> Result<Self, ObjectError> {
+        let line = line(url, &means);
+        let server: Arc<dyn Objects> = match &url.place {
+            UrlPlace::File { root } => {
+                let Means { clock, throttles, .. } = means;
+                return Ok(Self::Folder { root: root.clone(), clock, throttles });
+            }
+            UrlPlace::Http { base, login } => {
+                let auth = match login {
+                    Some(login) => Auth::Basic {
+                        user: login.user().to_owned(),
+                        password: Secret::new(login.password().unwrap_or_default()),
+                    },
+                    None => Auth::Netrc(netrc_files()),
+                };
+                Arc::new(Http::new(&HttpSettings { base: Secret::new(base.clone()), auth, line })?)
+            }
+            UrlPlace::S3 { bucket } => Arc::new(S3::new(&s3_settings(url, bucket, line, &means))?),
+        };
+        Ok(Self::Server(server))
+    }
+
+    /// The objects, for one batch.
+    pub(super) fn open(&self) -> Arc<dyn Objects> {
+        match self {
+            Self::Folder { root, clock, throttles } => {
+                Arc::new(File::new(root, clock.clone(), throttles.clone()))
+            }
+            Self::Server(server) => Arc::clone(server),
+        }
+    }
+}
+
+fn line(url: &CacheUrl, means: &Means) -> Line {
+    let transport = &url.params.transport;
+    let mut line = Line::new(means.clock.clone(), USER_AGENT);
+    line.timeout = means.timeout;
+    line.connect_timeout = line.connect_timeout.min(means.timeout);
+    line.throttles.clone_from(&means.throttles);
+    if let Some(attempts) = transport.retry.attempts {
+        line.attempts_max = attempts;
+    }
+    line.identity = transport.tls_certificate.as_ref().map(|cert_file| IdentityFiles {
+        cert_file: cert_file.clone(),
+        key_file: transport.tls_private_key.clone().unwrap_or_else(|| cert_file.clone()),
+    });
+    line
+}
+
+/// Where Nix and others look for passwords of HTTP servers.
+fn netrc_files() -> Vec<PathBuf> {
+    let mut files = vec![PathBuf::from("/etc/nix/netrc")];
+    files.extend(std::env::var_os("NETRC").map(PathBuf::from));
+    files.extend(std::env::var_os("HOME").map(|home| Path::new(&home).join(".netrc")));
+    files
+}
+
+fn s3_settings(url: &CacheUrl, bucket: &str, line: Line, means: &Means) -> S3Settings {
+    let s3 = &url.params.s3;
+    let chain = Chain::new(ChainSettings {
+        lookup: Arc::new(|name| std::env::var(name).ok()),
+        profile: s3.profile.clone(),
+        runner: Some(Arc::new(|command| Box::pin(run_for_credentials(command)))),
+        line: line.clone(),
+    });
+    let mut settings = S3Settings::new(bucket, Credentials::Chain(chain), line);
+    settings.region = Some(s3.region.clone());
+    settings.endpoint.clone_from(&s3.endpoint);
+    settings.https = s3.scheme == Scheme::Https;
+    settings.addressing = match s3.addressing_style {
+        AddressingStyle::Auto => Addressing::Auto,
+        AddressingStyle::Path => Addressing::Path,
+        AddressingStyle::Virtual => Addressing::Virtual,
+    };
+    settings.storage_class.clone_from(&s3.storage_class);
+    if let Some(bytes) = s3.multipart_chunk_bytes {
+        settings.part_min = bytes;
+    }
+    settings.parts_in_flight = means.parts_in_flight;
+    settings
+}
+
+/// Runs the `credential_process` of a profile; gives what it printed. Its output is never shown.
+async fn run_for_credentials(command: String) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+    let mut spec = Spec::new("/bin/sh").args(["-c", &command]).limits(Some(CREDENTIALS_WITHIN), None);
+    spec.stdout_tail = CREDENTIALS_BYTES_MAX;
+    spec.env.changes =
+        ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"].map(|name| (name.into(), None)).into();
+    let outcome = process::run(&spec, std::future::pending()).await?;
+    match outcome.exit {
+        Exit::Exited(0) if outcome.stdout_tail.dropped == 0 => Ok(outcome.stdout_tail.bytes),
+        Exit::Exited(0) => Err(format!("it printed more than {CREDENTIALS_BYTES_MAX} bytes").into()),
+        exit => Err(format!("it ended without credentials: {exit}").into()),
+    }
+}

@@ -1,0 +1,221 @@
+//! What is to be sent, and in which order: pure.
+//!
+//! In flow the paths of a closure that a destination lacks, references first; out flows which may be published now.
+//! A path may be published when its archive is there and everything it refers to has been published; when one fails,
+//! whatever needs it fails with it. Nothing is sent here.
+
+use std::collections::HashMap;
+
+use nix_store::PathInfo;
+
+/// Where a node stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Its archive is not there yet, or some of its references are not.
+    Pending,
+    /// It is being published.
+    Publishing,
+    Published,
+    Failed,
+}
+
+#[derive(Debug)]
+struct Node {
+    state: State,
+    has_archive: bool,
+    /// References that are to be published first.
+    missing: usize,
+    needed_by: Vec<usize>,
+}
+
+/// The paths to be sent, by their place in the list the plan was made of.
+#[derive(Debug)]
+pub(super) struct Plan {
+    nodes: Vec<Node>,
+    open: usize,
+}
+
+impl Plan {
+    /// A plan for these paths, which come references first.
+    pub(super) fn new(infos: &[&PathInfo]) -> Self {
+        let places: HashMap<&str, usize> =
+            infos.iter().enumerate().map(|(place, info)| (info.path.as_str(), place)).collect();
+        let mut nodes: Vec<Node> = infos
+            .iter()
+            .map(|_| Node { state: State::Pending, has_archive: false, missing: 0, needed_by: Vec::new() })
+            .collect();
+        for (place, info) in infos.iter().enumerate() {
+            for reference in info.references.iter().filter(|reference| **reference != info.path) {
+                if let Some(first) = places.get(reference.as_str()) {
+                    nodes[*first].needed_by.push(place);
+                    nodes[place].missing += 1;
+                }
+            }
+        }
+        Self { open: nodes.len(), nodes }
+    }
+
+    /// True when every path has been published or has failed.
+    pub(super) fn is_over(&self) -> bool {
+        self.open == 0
+    }
+
+    /// The archive of a path is there.
+    pub(super) fn archived(&mut self, place: usize) {
+        self.nodes[place].has_archive = true;
+    }
+
+    /// At most `limit` paths that may be published now; they count as being published.
+    pub(super) fn take_ready(&mut self, limit: usize) -> Vec<usize> {
+        let is_ready = |node: &Node| node.state == State::Pending && node.has_archive && node.missing == 0;
+        let ready: Vec<usize> =
+            (0..self.nodes.len()).filter(|place| is_ready(&self.nodes[*place])).take(limit).collect();
+        for place in &ready {
+            self.nodes[*place].state = State::Publishing;
+        }
+        ready
+    }
+
+    /// A path is there.
+    pub(super) fn published(&mut self, place: usize) {
+        if !self.close(place, State::Published) {
+            return;
+        }
+        for user in self.nodes[place].needed_by.clone() {
+            self.nodes[user].missing -= 1;
+        }
+    }
+
+    /// A path failed; gives the others that fail with it.
+    pub(super) fn failed(&mut self, place: usize) -> Vec<usize> {
+        let mut with_it = Vec::new();
+        let mut next = vec![place];
+        while let Some(place) = next.pop() {
+            if self.close(place, State::Failed) {
+                with_it.push(place);
+                next.extend(&self.nodes[place].needed_by);
+            }
+        }
+        with_it.retain(|other| *other != place);
+        with_it
+    }
+
+    /// Ends a node once.
+    fn close(&mut self, place: usize, state: State) -> bool {
+        let open = matches!(self.nodes[place].state, State::Pending | State::Publishing);
+        if open {
+            self.nodes[place].state = state;
+            self.open -= 1;
+        }
+        open
+    }
+
+    /// Whether it has failed already, with something it needs.
+    pub(super) fn has_failed(&self, place: usize) -> bool {
+        self.nodes[place].state == State::Failed
+    }
+}
+
+/// Places in the order in which archives are sent: the largest first, so that it does not end up alone.
+pub(super) fn largest_first(infos: &[&PathInfo]) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..infos.len()).collect();
+    places.sort_by_key(|place| std::cmp::Reverse(infos[*place].nar_size));
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use nix_types::StorePath;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn info(number: usize, references: &[usize]) -> PathInfo {
+        let path =
+            |number: usize| StorePath::parse_str(&format!("/nix/store/{number:032}-p")).expect("well-formed");
+        PathInfo {
+            path: path(number),
+            nar_hash: String::new(),
+            nar_size: number as u64,
+            references: references.iter().map(|reference| path(*reference)).collect(),
+            deriver: None,
+            registration_time: 0,
+            ultimate: true,
+            signatures: Vec::new(),
+            ca: None,
+        }
+    }
+
+    #[test]
+    fn a_path_waits_for_its_archive_and_its_references() {
+        let infos = [info(0, &[]), info(1, &[0, 1]), info(2, &[1])];
+        let mut plan = Plan::new(&infos.iter().collect::<Vec<_>>());
+        assert_eq!(plan.take_ready(9), Vec::<usize>::new());
+        plan.archived(1);
+        plan.archived(2);
+        assert_eq!(plan.take_ready(9), Vec::<usize>::new());
+        plan.archived(0);
+        assert_eq!(plan.take_ready(9), [0]);
+        assert_eq!(plan.take_ready(9), Vec::<usize>::new(), "it is under way");
+        plan.published(0);
+        assert_eq!(plan.take_ready(9), [1]);
+        plan.published(1);
+        plan.published(2);
+        assert!(plan.is_over());
+    }
+
+    #[test]
+    fn what_needs_a_failed_path_fails_with_it_and_nothing_else() {
+        let infos = [info(0, &[]), info(1, &[0]), info(2, &[1]), info(3, &[])];
+        let mut plan = Plan::new(&infos.iter().collect::<Vec<_>>());
+        let mut with_it = plan.failed(0);
+        with_it.sort_unstable();
+        assert_eq!(with_it, [1, 2]);
+        assert_eq!(plan.failed(1), Vec::<usize>::new(), "said once");
+        assert!(plan.has_failed(2) && !plan.has_failed(3) && !plan.is_over());
+        plan.archived(3);
+        assert_eq!(plan.take_ready(9), [3]);
+        plan.published(3);
+        assert!(plan.is_over());
+    }
+
+    #[test]
+    fn the_largest_goes_first() {
+        let infos = [info(1, &[]), info(3, &[]), info(2, &[])];
+        assert_eq!(largest_first(&infos.iter().collect::<Vec<_>>()), [1, 2, 0]);
+    }
+
+    proptest! {
+        /// Whatever the graph and whatever fails: nothing is published before what it refers to, and all comes to an end.
+        #[test]
+        fn references_are_always_there_first(
+            edges in prop::collection::vec(prop::collection::vec(any::<prop::sample::Index>(), 0..4), 1..40),
+            fails in prop::collection::vec(any::<bool>(), 40),
+        ) {
+            let infos: Vec<PathInfo> = edges
+                .iter()
+                .enumerate()
+                .map(|(place, to)| info(place, &to.iter().map(|to| to.index(place + 1)).collect::<Vec<_>>()))
+                .collect();
+            let mut plan = Plan::new(&infos.iter().collect::<Vec<_>>());
+            let mut there = vec![false; infos.len()];
+            (0..infos.len()).rev().for_each(|place| plan.archived(place));
+            while !plan.is_over() {
+                let ready = plan.take_ready(3);
+                prop_assert!(!ready.is_empty(), "it stands still");
+                for place in ready {
+                    if fails[place] {
+                        plan.failed(place);
+                        continue;
+                    }
+                    for reference in infos[place].references.iter().filter(|path| **path != infos[place].path) {
+                        let at = infos.iter().position(|info| info.path == *reference).expect("from the list");
+                        prop_assert!(there[at]);
+                    }
+                    there[place] = true;
+                    plan.published(place);
+                }
+            }
+        }
+    }
+}

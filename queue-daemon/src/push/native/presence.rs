@@ -1,0 +1,134 @@
+//! Which paths does the destination have?
+//!
+//! In flow paths nobody remembers anything of; out flows, for each, whether its narinfo is there, read where it is
+//! needed. Many paths are looked up in a listing as long as that is cheaper than a question each: one page of a listing
+//! costs about as much as one narinfo. The answer is the destination's, past every cache on the way.
+
+use std::collections::HashSet;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use nix_store::PathInfo;
+use nix_types::NarInfo;
+use nix_types::narinfo::NARINFO_BYTES_MAX;
+use object_kit::Objects;
+
+use super::{Native, encoding, faults};
+use crate::push::{Fault, Work};
+
+/// Questions under way at once.
+const ASKED_AT_ONCE: usize = 32;
+/// Questions that are kept in hand.
+const IN_HAND_MAX: usize = 512;
+/// From this many paths on a listing is tried.
+const LIST_FROM: usize = 64;
+/// Keys of one page.
+const PAGE_KEYS: usize = 1000;
+/// A page has to spare so many questions to be worth it.
+const SPARED_BY_PAGE: usize = 8;
+
+/// What is known of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// The destination does not have it, or has something there that is no narinfo of it.
+    Absent,
+    /// It is there; what it says was not read.
+    There,
+    /// It is there and says this.
+    Says(Box<NarInfo>),
+}
+
+impl Native {
+    /// Asks for each path; `read` tells which are to be read even when a listing has them.
+    pub(super) async fn ask_presence(
+        &self,
+        objects: &dyn Objects,
+        infos: &[&PathInfo],
+        read: &[bool],
+    ) -> Result<Vec<Seen>, Fault> {
+        let listed =
+            if infos.len() >= LIST_FROM { self.list(objects, infos).await? } else { Listed::default() };
+        let mut all = Vec::with_capacity(infos.len());
+        for (infos, read) in infos.chunks(IN_HAND_MAX).zip(read.chunks(IN_HAND_MAX)) {
+            let mut questions: Vec<Work<'_, Result<Seen, Fault>>> = Vec::with_capacity(infos.len());
+            for (info, read) in infos.iter().zip(read) {
+                let key = NarInfo::key_of(&info.path);
+                questions.push(match listed.has(&key) {
+                    Some(false) => Box::pin(std::future::ready(Ok(Seen::Absent))),
+                    Some(true) if !read => Box::pin(std::future::ready(Ok(Seen::There))),
+                    Some(true) | None => {
+                        Box::pin(async move { self.read_narinfo(objects, info, &key).await })
+                    }
+                });
+            }
+            let seen: Vec<Seen> = stream::iter(questions).buffered(ASKED_AT_ONCE).try_collect().await?;
+            all.extend(seen);
+        }
+        Ok(all)
+    }
+
+    /// Reads the narinfo of a path.
+    pub(super) async fn read_narinfo(
+        &self,
+        objects: &dyn Objects,
+        info: &PathInfo,
+        key: &str,
+    ) -> Result<Seen, Fault> {
+        let found = objects.get(key, NARINFO_BYTES_MAX).await.map_err(|error| faults::of_object(&error))?;
+        let Some(found) = found else { return Ok(Seen::Absent) };
+        let text = encoding::undo(&found, self.url.params.transport.narinfo_compression, NARINFO_BYTES_MAX);
+        let parsed =
+            text.and_then(|text| NarInfo::parse(&text, self.store_dir()).map_err(|error| error.to_string()));
+        match parsed {
+            Ok(narinfo) if narinfo.store_path == info.path => Ok(Seen::Says(Box::new(narinfo))),
+            Ok(_) => Ok(self.of_no_use(key, "is of another path")),
+            Err(why) => Ok(self.of_no_use(key, &why)),
+        }
+    }
+
+    fn of_no_use(&self, key: &str, why: &str) -> Seen {
+        tracing::warn!(destination = %self.id, "{key} at {} is of no use and is written anew: {why}", self.shown);
+        Seen::Absent
+    }
+
+    async fn list(&self, objects: &dyn Objects, infos: &[&PathInfo]) -> Result<Listed, Fault> {
+        let mut asked: Vec<String> = infos.iter().map(|info| NarInfo::key_of(&info.path)).collect();
+        asked.sort_unstable();
+        let mut listed = Listed::default();
+        let mut cursor: Option<String> = None;
+        let mut answered_before = 0;
+        loop {
+            let page = objects.list(cursor.as_deref(), PAGE_KEYS).await;
+            let Some(page) = page.map_err(|error| faults::of_object(&error))? else { return Ok(listed) };
+            let last = page.entries.last().map(|entry| entry.key.clone());
+            listed.keys.extend(page.entries.into_iter().map(|entry| entry.key));
+            cursor = page.next;
+            let (Some(_), Some(last)) = (&cursor, last) else {
+                listed.complete = true;
+                return Ok(listed);
+            };
+            let answered = asked.partition_point(|key| *key <= last);
+            listed.upto = last;
+            if answered == asked.len() || answered - answered_before < SPARED_BY_PAGE {
+                return Ok(listed);
+            }
+            answered_before = answered;
+        }
+    }
+}
+
+/// What a listing, or its beginning, told.
+#[derive(Debug, Default)]
+struct Listed {
+    keys: HashSet<String>,
+    /// The last key it came to.
+    upto: String,
+    /// It came to its end.
+    complete: bool,
+}
+
+impl Listed {
+    /// Whether a key is there; `None` when the listing did not come so far.
+    fn has(&self, key: &str) -> Option<bool> {
+        (self.complete || key <= self.upto.as_str()).then(|| self.keys.contains(key))
+    }
+}

@@ -1,0 +1,353 @@
+//! One batch on its way.
+//!
+//! In flows a batch and its closure; out flow reports. Archives are sent largest first, several at once; whenever some
+//! paths have all they need, they are published together, while further archives are still on their way. What fails
+//! takes with it what needs it, and nothing else; a place that cannot be reached ends the batch.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use nix_store::PathInfo;
+use nix_types::{NarInfo, SecretKey, StorePath};
+use object_kit::Objects;
+use serde_json::json;
+
+use super::flights::{Claim, Flight};
+use super::plan::{Plan, largest_first};
+use super::presence::Seen;
+use super::publish::Publication;
+use super::upload::Uploaded;
+use super::{Native, keys};
+use crate::delivery::FaultClass;
+use crate::push::{Batch, Fault, Pushed, Reports, Work};
+
+/// Archives that are sent, or waited for, at once; fewer are really sent.
+const IN_HAND_MAX: usize = 512;
+/// Paths that are published together at most.
+const GROUP_MAX: usize = 256;
+/// So many failures with nothing that got through, and the rest is left for later.
+const FRUITLESS_MAX: usize = 8;
+
+/// What came of a wish to send an archive.
+enum Sent {
+    /// It is there.
+    Archive(Uploaded, Flight),
+    /// Another batch published the path.
+    There(Box<NarInfo>),
+    /// It is there, and is to be signed.
+    Unsigned(Flight),
+}
+
+type Publishing<'a> = Work<'a, Result<Vec<(usize, Result<NarInfo, Fault>)>, Fault>>;
+
+/// Runs a batch.
+pub(super) async fn run(engine: &Native, batch: Batch<'_>, reports: &Reports) -> Result<Pushed, Fault> {
+    let files = engine.key_files.clone();
+    let read = tokio::task::spawn_blocking(move || keys::read_all(&files));
+    let keys = read.await.expect("reading a key does not panic: it returns its errors")?;
+    let objects = engine.place.open();
+    let result = run_with(engine, &*objects, batch, reports, Arc::new(keys)).await;
+    if result.is_err() {
+        engine.doubt_cache().await;
+    }
+    result
+}
+
+async fn run_with(
+    engine: &Native,
+    objects: &dyn Objects,
+    batch: Batch<'_>,
+    reports: &Reports,
+    keys: Arc<Vec<SecretKey>>,
+) -> Result<Pushed, Fault> {
+    engine.look_at_cache(objects).await?;
+    let (nodes, mut session) = Session::begin(engine, objects, batch, reports, keys).await?;
+    let infos: Vec<&PathInfo> = nodes.iter().map(|node| node.info).collect();
+    session.plan = Plan::new(&infos);
+    session.order = largest_first(&infos).into();
+    session.nodes = nodes;
+    session.drive().await
+}
+
+/// Sees to it that the archive of a path is there, by us or by another batch.
+async fn send(engine: &Native, objects: &dyn Objects, info: &PathInfo, there: bool) -> Result<Sent, Fault> {
+    loop {
+        match engine.flights.claim(&info.path) {
+            Claim::Ours(flight) if there => return Ok(Sent::Unsigned(flight)),
+            Claim::Ours(flight) => {
+                let uploaded = engine.upload(objects, info).await?;
+                return Ok(Sent::Archive(uploaded, flight));
+            }
+            Claim::Theirs(waiting) => {
+                if waiting.arrives().await {
+                    let key = NarInfo::key_of(&info.path);
+                    if let Seen::Says(narinfo) = engine.read_narinfo(objects, info, &key).await? {
+                        return Ok(Sent::There(narinfo));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A path to be sent or signed.
+struct Node<'a> {
+    info: &'a PathInfo,
+    /// What the destination says of it already.
+    there: Option<Box<NarInfo>>,
+    uploaded: Option<Uploaded>,
+    flight: Option<Flight>,
+}
+
+struct Session<'a> {
+    engine: &'a Native,
+    objects: &'a dyn Objects,
+    batch: Batch<'a>,
+    reports: &'a Reports,
+    keys: Arc<Vec<SecretKey>>,
+    /// Places of the batch's own paths.
+    leased: HashMap<&'a str, usize>,
+    nodes: Vec<Node<'a>>,
+    plan: Plan,
+    /// Places whose archives are still to be sent.
+    order: VecDeque<usize>,
+    pushed: Pushed,
+    fruitless: usize,
+    fruitful: bool,
+}
+
+impl<'a> Session<'a> {
+    /// Asks what is there; reports on what is, and gives what is not.
+    async fn begin(
+        engine: &'a Native,
+        objects: &'a dyn Objects,
+        batch: Batch<'a>,
+        reports: &'a Reports,
+        keys: Arc<Vec<SecretKey>>,
+    ) -> Result<(Vec<Node<'a>>, Self), Fault> {
+        let leased: HashMap<&str, usize> =
+            batch.leased.iter().enumerate().map(|(place, leased)| (leased.path.as_str(), place)).collect();
+        let mut session = Self {
+            engine,
+            objects,
+            batch,
+            reports,
+            keys,
+            leased,
+            nodes: Vec::new(),
+            plan: Plan::new(&[]),
+            order: VecDeque::new(),
+            pushed: Pushed::default(),
+            fruitless: 0,
+            fruitful: false,
+        };
+        let is_leased = |info: &PathInfo| session.leased.contains_key(info.path.as_str());
+        let remembered =
+            engine.memory.present(batch.closure.iter().map(|info| info.path.clone()).collect()).await;
+        // What is to be delivered is asked for whatever is remembered.
+        let unknown: Vec<&PathInfo> = batch
+            .closure
+            .iter()
+            .zip(remembered)
+            .filter(|(info, remembered)| !remembered || is_leased(info))
+            .map(|(info, _)| info)
+            .collect();
+        let read: Vec<bool> = unknown.iter().map(|info| is_leased(info)).collect();
+        let seen = engine.ask_presence(objects, &unknown, &read).await?;
+        let mut nodes = Vec::new();
+        for (info, seen) in unknown.into_iter().zip(seen) {
+            let there = match seen {
+                Seen::Absent => None,
+                Seen::There => {
+                    session.pushed.present.push(info.path.clone());
+                    continue;
+                }
+                Seen::Says(narinfo) => {
+                    if engine.signed_anew(0, info, &narinfo, &session.keys).is_none() {
+                        session.delivered(info, &narinfo, None);
+                        continue;
+                    }
+                    Some(narinfo)
+                }
+            };
+            nodes.push(Node { info, there, uploaded: None, flight: None });
+        }
+        Ok((nodes, session))
+    }
+
+    /// Drives archives and publications until every path has been published or has failed.
+    async fn drive(mut self) -> Result<Pushed, Fault> {
+        let mut sends: FuturesUnordered<Work<'a, (usize, Result<Sent, Fault>)>> = FuturesUnordered::new();
+        let mut publishing: Option<Publishing<'a>> = None;
+        while !self.plan.is_over() {
+            while sends.len() < IN_HAND_MAX
+                && let Some(place) = self.order.pop_front()
+            {
+                sends.push(self.send(place));
+            }
+            if publishing.is_none() {
+                publishing = self.next_group().await;
+            }
+            tokio::select! {
+                Some((place, sent)) = sends.next() => {
+                    self.sent(place, sent)?;
+                    if sends.is_empty() && self.order.is_empty() {
+                        self.reports.sent();
+                    }
+                }
+                published = async { publishing.as_mut().expect("guarded by the condition").await },
+                    if publishing.is_some() => {
+                    publishing = None;
+                    for (place, result) in published? {
+                        self.published(place, result)?;
+                    }
+                }
+                else => {
+                    let why = "paths are left that wait for nothing: a fault of this program";
+                    return Err(Fault::failed(FaultClass::Failed, why));
+                }
+            }
+        }
+        Ok(self.pushed)
+    }
+
+    fn send(&self, place: usize) -> Work<'a, (usize, Result<Sent, Fault>)> {
+        let (engine, objects) = (self.engine, self.objects);
+        let (info, there) = (self.nodes[place].info, self.nodes[place].there.is_some());
+        if self.plan.has_failed(place) {
+            return Box::pin(std::future::ready((place, Err(Fault::Cancelled)))); // with something it needs
+        }
+        Box::pin(async move { (place, send(engine, objects, info, there).await) })
+    }
+
+    fn sent(&mut self, place: usize, sent: Result<Sent, Fault>) -> Result<(), Fault> {
+        if self.plan.has_failed(place) {
+            return Ok(()); // with something it needs; the archive stays for the next try
+        }
+        match sent {
+            Ok(Sent::Archive(uploaded, flight)) => {
+                let node = &mut self.nodes[place];
+                (node.uploaded, node.flight) = (Some(uploaded), Some(flight));
+                self.plan.archived(place);
+            }
+            Ok(Sent::Unsigned(flight)) => {
+                self.nodes[place].flight = Some(flight);
+                self.plan.archived(place);
+            }
+            Ok(Sent::There(narinfo)) => {
+                self.plan.published(place);
+                self.delivered(self.nodes[place].info, &narinfo, None);
+            }
+            Err(fault) => self.failed(place, fault)?,
+        }
+        Ok(())
+    }
+
+    /// The paths that have all they need, on their way to be published.
+    async fn next_group(&mut self) -> Option<Publishing<'a>> {
+        let ready = self.plan.take_ready(GROUP_MAX);
+        if ready.is_empty() {
+            return None;
+        }
+        let mut group = Vec::with_capacity(ready.len());
+        for place in ready {
+            group.push(self.publication(place).await);
+        }
+        let (engine, objects) = (self.engine, self.objects);
+        Some(Box::pin(engine.publish(objects, group)))
+    }
+
+    async fn publication(&self, place: usize) -> Publication {
+        let (engine, node) = (self.engine, &self.nodes[place]);
+        if let Some(there) = &node.there {
+            let anew = engine.signed_anew(place, node.info, there, &self.keys);
+            return anew.expect("it lacked a signature when it was put into the plan");
+        }
+        let uploaded = node.uploaded.as_ref().expect("a path is ready when its archive is there");
+        let mut publication = engine.publication(place, node.info, uploaded, &self.keys);
+        let leased = self.leased.get(node.info.path.as_str()).map(|place| &self.batch.leased[*place]);
+        let drv = leased.and_then(|leased| leased.drv.clone());
+        publication.add(engine.notes.of(node.info, drv, Arc::clone(&self.keys)).await);
+        publication
+    }
+
+    fn published(&mut self, place: usize, result: Result<NarInfo, Fault>) -> Result<(), Fault> {
+        match result {
+            Ok(narinfo) => {
+                self.plan.published(place);
+                if let Some(flight) = self.nodes[place].flight.take() {
+                    flight.arrived();
+                }
+                let bytes = self.nodes[place].uploaded.as_ref().map_or(0, |uploaded| uploaded.bytes);
+                self.delivered(self.nodes[place].info, &narinfo, Some(bytes));
+                Ok(())
+            }
+            Err(fault) => self.failed(place, fault),
+        }
+    }
+
+    /// The destination has the path: bytes that left for it, or `None` when it was there.
+    fn delivered(&mut self, info: &PathInfo, narinfo: &NarInfo, bytes: Option<u64>) {
+        self.fruitful = true;
+        self.pushed.present.push(info.path.clone());
+        match self.leased.get(info.path.as_str()) {
+            Some(place) => {
+                self.reports.delivered(*place, self.receipt(narinfo, bytes.is_none()), bytes.unwrap_or(0));
+            }
+            None => self.pushed.bytes += bytes.unwrap_or(0),
+        }
+    }
+
+    fn receipt(&self, narinfo: &NarInfo, was_there: bool) -> serde_json::Value {
+        let signed_by: Vec<&str> = narinfo.signatures.iter().map(nix_types::Signature::name).collect();
+        json!({
+            "kind": "nix-copy", "to": self.engine.shown, "asked": "narinfo", "was_there": was_there,
+            "url": narinfo.url, "nar_hash": narinfo.nar_hash.to_string(), "file_bytes": narinfo.file_size,
+            "signed_by": signed_by,
+        })
+    }
+
+    /// A path failed, and with it what needs it.
+    fn failed(&mut self, place: usize, fault: Fault) -> Result<(), Fault> {
+        if matches!(fault, Fault::Cancelled) || fault.is_unreachable() {
+            return Err(fault);
+        }
+        let with_it = self.plan.failed(place);
+        let path = &self.nodes[place].info.path;
+        for other in with_it {
+            let fault = needs(path, &fault);
+            self.nodes[other].flight = None;
+            self.report_failure(&self.nodes[other].info.path, fault);
+        }
+        self.report_failure(path, fault.clone());
+        self.nodes[place].flight = None;
+        if !matches!(fault, Fault::Failed { class: FaultClass::Corrupt, .. } | Fault::Gone(_)) {
+            self.fruitless += 1;
+        }
+        if self.fruitless >= FRUITLESS_MAX && !self.fruitful {
+            return Err(Fault::Cancelled); // the breaker has heard of these; the rest keeps its place in line
+        }
+        Ok(())
+    }
+
+    fn report_failure(&self, path: &StorePath, fault: Fault) {
+        if let Some(place) = self.leased.get(path.as_str()) {
+            self.reports.failed(*place, fault);
+        }
+    }
+}
+
+/// Why a path that needs another cannot be sent.
+fn needs(path: &StorePath, fault: &Fault) -> Fault {
+    match fault {
+        Fault::Failed { class, why, output } => Fault::Failed {
+            class: *class,
+            why: format!("it needs {path}, which could not be sent: {why}"),
+            output: output.clone(),
+        },
+        Fault::Gone(path) => Fault::Gone(path.clone()),
+        Fault::Cancelled => Fault::Cancelled,
+    }
+}

@@ -1,0 +1,89 @@
+//! Statements about what destinations have: archives that were sent, and which cache it was.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use service_kit::clock::Time;
+
+use super::{RowError, ms, unsigned};
+
+/// An archive that was sent to a destination under this key: its hash and its bytes.
+pub(crate) fn archive(
+    conn: &Connection,
+    destination: i64,
+    key: &str,
+    now: Time,
+) -> Result<Option<(String, u64)>, RowError> {
+    Ok(conn
+        .prepare_cached(
+            "SELECT file_hash, file_bytes FROM archive WHERE destination = ?1 AND key = ?2 AND until_ms > ?3",
+        )?
+        .query_row(params![destination, key, ms(now)], |row| Ok((row.get(0)?, unsigned(row.get(1)?))))
+        .optional()?)
+}
+
+/// Remembers an archive, until `until`.
+pub(crate) fn keep_archive(
+    tx: &Connection,
+    destination: i64,
+    key: &str,
+    file_hash: &str,
+    file_bytes: u64,
+    until: Time,
+) -> Result<(), RowError> {
+    let bytes = i64::try_from(file_bytes).unwrap_or(i64::MAX);
+    tx.prepare_cached(
+        "INSERT OR REPLACE INTO archive (destination, key, file_hash, file_bytes, until_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![destination, key, file_hash, bytes, ms(until)])?;
+    Ok(())
+}
+
+/// What the cache was known by when it was last looked at.
+pub(crate) fn mark(conn: &Connection, destination: i64) -> Result<Option<String>, RowError> {
+    Ok(conn
+        .prepare_cached("SELECT cache_mark FROM destination WHERE id = ?1")?
+        .query_row([destination], |row| row.get(0))?)
+}
+
+/// Remembers what the cache is known by.
+pub(crate) fn set_mark(tx: &Connection, destination: i64, mark: Option<&str>) -> Result<(), RowError> {
+    tx.execute("UPDATE destination SET cache_mark = ?2 WHERE id = ?1", params![destination, mark])?;
+    Ok(())
+}
+
+/// Forgets what a destination had: another cache is there now. Receipts up to now count no more.
+pub(crate) fn forget(tx: &Connection, destination: i64, now: Time) -> Result<(), RowError> {
+    tx.execute("DELETE FROM presence WHERE destination = ?1", [destination])?;
+    tx.execute("DELETE FROM archive WHERE destination = ?1", [destination])?;
+    tx.execute("UPDATE destination SET since_ms = ?2 WHERE id = ?1", params![destination, ms(now)])?;
+    Ok(())
+}
+
+/// Notes where a destination is; when that is another place than before, what it had is forgotten. True if so.
+pub(crate) fn identify(
+    tx: &Connection,
+    destination: i64,
+    identity: &str,
+    now: Time,
+) -> Result<bool, RowError> {
+    let before: Option<String> =
+        tx.query_row("SELECT identity FROM destination WHERE id = ?1", [destination], |row| row.get(0))?;
+    if before.as_deref() == Some(identity) {
+        return Ok(false);
+    }
+    // The first time there is nothing to forget, unless an older version remembered it without the place.
+    forget(tx, destination, now)?;
+    set_mark(tx, destination, None)?;
+    tx.execute("UPDATE destination SET identity = ?2 WHERE id = ?1", params![destination, identity])?;
+    Ok(before.is_some())
+}
+
+/// Forgets archives whose time is over, at most `limit`.
+pub(crate) fn expire_archives(tx: &Connection, now: Time, limit: u32) -> Result<(), RowError> {
+    tx.execute(
+        "DELETE FROM archive WHERE (destination, key) IN (
+           SELECT destination, key FROM archive WHERE until_ms <= ?1 LIMIT ?2)",
+        params![ms(now), limit],
+    )?;
+    Ok(())
+}

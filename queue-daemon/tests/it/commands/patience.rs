@@ -1,0 +1,116 @@
+//! Bounds on those who ask: a time limit that holds whatever the daemon does, a drain that ends with whoever asked for
+//! it, connections that say nothing.
+
+use std::fs;
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
+use std::time::Duration;
+
+use test_kit::proc::Guard;
+use test_kit::wait;
+
+use crate::world::{SOON, Said, World, queue_program, run, tool};
+
+/// A subcommand that runs beside the test.
+pub(crate) fn begin(world: &World, arguments: &[&str]) -> Guard {
+    let mut command = world.tool(queue_program());
+    command.arg("--config-file").arg(world.config_file()).args(arguments);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Guard::spawn(&mut command).unwrap()
+}
+
+/// What it said, once it has ended by itself; fails the test if it does not.
+#[track_caller]
+pub(crate) fn end(mut begun: Guard) -> Said {
+    let status = begun.wait(SOON);
+    let (mut out, mut err) = (String::new(), String::new());
+    begun.child().stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    begun.child().stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    Said { code: status.code().unwrap_or(-1), out, err, took: Duration::ZERO }
+}
+
+/// Connections to the control socket that the daemon has accepted, as the kernel lists them.
+pub(crate) fn conversations(world: &World) -> usize {
+    const CONNECTED: &str = "03";
+    let socket = world.path("control.sock");
+    let listed = fs::read_to_string("/proc/net/unix").unwrap();
+    let ours = listed.lines().filter(|line| line.contains(socket.to_str().unwrap()));
+    ours.filter(|line| line.split_whitespace().nth(5) == Some(CONNECTED)).count()
+}
+
+/// The hook, with time enough on a busy machine: what it does not hand over, the daemon did not take.
+fn hook(world: &World, path: &str) -> Said {
+    run(world.hook_command().args(["--timeout-ms", "5000", path]), b"")
+}
+
+fn interrupt(begun: &Guard) {
+    assert!(tool("kill").args(["-INT", &begun.pid().to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn a_drain_ends_with_whoever_asked_for_it() {
+    let mut world = World::new(&World::command_cache("a", "", ""));
+    let paths = world.valid_paths(2);
+    world.start();
+    assert_eq!(world.ask(&["pause"]).code, 0);
+    assert_eq!(hook(&world, &paths[0]).err, "");
+    let mut drain = begin(&world, &["drain"]);
+    wait::until(SOON, || world.status()["draining"] == true);
+    interrupt(&drain);
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&drain.wait(SOON)), Some(2));
+    wait::until(SOON, || world.status()["draining"] == false);
+    assert_eq!(hook(&world, &paths[1]).err, "");
+    assert_eq!(world.status()["spool_files"], 0, "it was acknowledged, not spooled");
+    assert_eq!(world.count("a", "queued"), 2);
+    assert!(world.log().contains("the drain was called off"), "{}", world.log());
+}
+
+/// Otherwise the end of one would open what the other has closed.
+#[test]
+fn there_is_one_drain_at_a_time() {
+    let mut world = World::new(&World::command_cache("a", "", ""));
+    let paths = world.valid_paths(2);
+    world.start();
+    assert_eq!(world.ask(&["pause"]).code, 0);
+    assert_eq!(hook(&world, &paths[0]).err, "");
+    let first = begin(&world, &["drain"]);
+    wait::until(SOON, || world.status()["draining"] == true);
+    let second = world.ask(&["drain", "--timeout", "10ms"]);
+    assert_eq!((second.code, second.out.as_str()), (69, ""), "{second:?}");
+    assert!(second.err.contains("another drain is under way"), "{second:?}");
+    assert_eq!(world.status()["draining"], true);
+    assert_eq!(hook(&world, &paths[1]).err, "");
+    assert_eq!(world.status()["spool_files"], 1);
+    assert_eq!(world.ask(&["resume"]).code, 0);
+    let first = end(first);
+    assert_eq!((first.code, first.out.as_str()), (0, "1 delivered\n"), "{first:?}");
+    assert_eq!(world.daemon_end(), 0);
+}
+
+/// Whoever may open the port may not take the daemon's descriptors from those who enqueue.
+#[test]
+fn connections_that_say_nothing_hold_no_hook() {
+    // As many as a backlog holds, so that all of them are there before the first hook.
+    const IDLE: usize = 100;
+    const SPARE: usize = 40;
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("metrics_address = \"127.0.0.1:{port}\"");
+    let mut world = World::with_queue(&address, &World::command_cache("a", "", ""));
+    let paths = world.valid_paths(4);
+    world.start();
+    let pid = world.daemon_pid().to_string();
+    let open = || fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let (before, at_most) = (open(), open() + SPARE);
+    let limit = format!("--nofile={at_most}:{at_most}");
+    assert!(tool("prlimit").args(["--pid", &pid, &limit]).status().unwrap().success());
+    let idle: Vec<TcpStream> = (0..IDLE).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    wait::until(SOON, || open() >= before + 16);
+    for path in &paths {
+        assert_eq!(hook(&world, path).err, "");
+    }
+    assert_eq!(world.status()["spool_files"], 0);
+    world.until("a", "done", 4);
+    drop(idle);
+    assert_eq!(world.stop(), 0, "they hold up no end either");
+}
