@@ -179,6 +179,21 @@ impl Store for FakeStore {
         Ok(state.realisations.values().filter(|realisation| realisation.out_path == *path).cloned().collect())
     }
 
+    fn add_signatures(&self, path: &StorePath, signatures: &[String]) -> Result<(), StoreError> {
+        ours(&self.store_dir, path)?;
+        let mut state = self.ask()?;
+        let id = state.ids.get(path).copied();
+        let Some(info) = id.and_then(|id| state.paths.get_mut(&id)) else {
+            return Err(StoreError::NotValid { path: path.clone() });
+        };
+        for signature in signatures {
+            if !info.signatures.contains(signature) {
+                info.signatures.push(signature.clone());
+            }
+        }
+        Ok(())
+    }
+
     fn valid_page(&self, filter: &Filter, after: Cursor, limit: usize) -> Result<Page, StoreError> {
         let state = self.ask()?;
         let wanted = |info: &PathInfo| {

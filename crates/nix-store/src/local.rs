@@ -37,14 +37,6 @@ impl LocalStore {
         self.database.dirs()
     }
 
-    /// Adds signatures to those of a valid path; always through the daemon, for nobody else may write the database.
-    ///
-    /// # Errors
-    /// As [`WorkerStore::add_signatures`].
-    pub fn add_signatures(&self, path: &StorePath, signatures: &[String]) -> Result<(), StoreError> {
-        self.daemon.add_signatures(path, signatures)
-    }
-
     fn ask<T>(&self, question: impl Fn(&dyn Store) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let one_less = |left: u32| left.checked_sub(1);
         if self.by_daemon.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
@@ -109,6 +101,11 @@ impl Store for LocalStore {
 
     fn realisations_of(&self, path: &StorePath) -> Result<Vec<Realisation>, StoreError> {
         self.ask(|store| store.realisations_of(path))
+    }
+
+    /// Always through the daemon, for nobody else may write the database.
+    fn add_signatures(&self, path: &StorePath, signatures: &[String]) -> Result<(), StoreError> {
+        self.daemon.add_signatures(path, signatures)
     }
 
     /// A listing is finished where it was begun: its places mean nothing elsewhere.

@@ -128,6 +128,16 @@ pub trait Store: Send + Sync {
     /// [`StoreError`]
     fn realisations_of(&self, path: &StorePath) -> Result<Vec<Realisation>, StoreError>;
 
+    /// Adds signatures, `name:base64` each, to those of a valid path.
+    ///
+    /// # Errors
+    /// [`StoreError::NotValid`]; [`StoreError::is_without_daemon`] tells when only a Nix daemon could do it and there is
+    /// none.
+    fn add_signatures(&self, path: &StorePath, signatures: &[String]) -> Result<(), StoreError> {
+        let _ = (path, signatures); // whoever only reads adds none
+        Err(StoreError::OnlyRead { store_dir: self.store_dir().to_owned() })
+    }
+
     /// At most `limit` valid paths behind `after`, in the order of their registration. Pages of one listing may see
     /// changes made between them; what is registered later comes later.
     ///
@@ -269,6 +279,12 @@ pub enum StoreError {
         #[source]
         source: DaemonError,
     },
+    /// The database is only read.
+    #[error("{store_dir} cannot be changed without the Nix daemon; start nix-daemon")]
+    OnlyRead {
+        /// The store's folder.
+        store_dir: String,
+    },
     /// A test wants it so.
     #[error("the store does not answer: {why}")]
     Down {
@@ -278,6 +294,16 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Is it that there is no Nix daemon, which alone may change the store?
+    #[must_use]
+    pub fn is_without_daemon(&self) -> bool {
+        match self {
+            Self::OnlyRead { .. } => true,
+            Self::Daemon { source: DaemonError::Connect { .. }, .. } => true,
+            _ => false, // something else is wrong
+        }
+    }
+
     /// Ask again, or not?
     #[must_use]
     pub fn class(&self) -> Class {
@@ -290,6 +316,7 @@ impl StoreError {
                 source: DaemonError::Connect { .. } | DaemonError::Broken { .. } | DaemonError::Refused { .. },
                 ..
             }
+            | Self::OnlyRead { .. }
             | Self::Down { .. } => Class::Retry,
             Self::NotInThisStore { .. }
             | Self::Schema { .. }

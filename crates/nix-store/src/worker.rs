@@ -41,22 +41,6 @@ impl WorkerStore {
         &self.dirs
     }
 
-    /// Adds signatures, `name:base64` each, to those a valid path has. May be repeated. The daemon takes them from
-    /// every user who may talk to it, and checks nothing.
-    ///
-    /// # Errors
-    /// [`StoreError::NotValid`] when the path is not valid; else as every question.
-    pub fn add_signatures(&self, path: &StorePath, signatures: &[String]) -> Result<(), StoreError> {
-        ours(self.dirs.store(), path)?;
-        self.ask(|daemon| {
-            // Asked before: Nix 2.8 falls over signatures for a path that is not valid.
-            if !daemon.is_valid(path).map_err(failed("a path"))? {
-                return Err(StoreError::NotValid { path: path.clone() });
-            }
-            daemon.add_signatures(path, signatures).map_err(failed("new signatures"))
-        })
-    }
-
     /// Runs a question on a conversation. One that was kept may have broken off meanwhile, so a question that breaks on
     /// it is asked once more on a new one.
     fn ask<T>(
@@ -123,6 +107,18 @@ impl Store for WorkerStore {
     fn realisations_of(&self, path: &StorePath) -> Result<Vec<Realisation>, StoreError> {
         ours(self.dirs.store(), path)?;
         self.ask(|daemon| outputs::realisations(daemon, path))
+    }
+
+    /// May be repeated. The daemon takes them from every user who may talk to it, and checks nothing.
+    fn add_signatures(&self, path: &StorePath, signatures: &[String]) -> Result<(), StoreError> {
+        ours(self.dirs.store(), path)?;
+        self.ask(|daemon| {
+            // Asked before: Nix 2.8 falls over signatures for a path that is not valid.
+            if !daemon.is_valid(path).map_err(failed("a path"))? {
+                return Err(StoreError::NotValid { path: path.clone() });
+            }
+            daemon.add_signatures(path, signatures).map_err(failed("new signatures"))
+        })
     }
 
     /// The daemon knows seconds of registration and no order within one; there, what is referred to comes first. The

@@ -3,68 +3,74 @@
 //! In flows a batch; out flow signatures by every configured key on the batch and its closure, in the store's own
 //! database; then a look whether they are there.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix_store::Store;
 use nix_store::copy::NixCommands;
+use nix_store::{PathInfo, Store, StoreError};
+use nix_types::signature::fingerprint;
+use nix_types::{SecretKey, Sha256};
 use serde_json::json;
 use service_kit::shutdown::Stop;
 use service_kit::telemetry::chain;
 
 use super::nix_copy::{commands, fault, paths};
-use super::{Batch, Fault, Leased, Push, Pushed, Reports, Rules, Work};
+use super::{Batch, Fault, Leased, Push, Pushed, Reports, Rules, Work, keys};
 use crate::config::QueueConfig;
 use crate::delivery::FaultClass;
 
-/// Paths of one `nix store sign`.
+/// Paths of one batch.
 const PATHS_MAX: usize = 256;
 
 /// The engine.
 pub(crate) struct SignStore {
     commands: NixCommands,
-    keys: Vec<PathBuf>,
+    key_files: Vec<PathBuf>,
     store: Arc<dyn Store>,
 }
 
 impl SignStore {
     /// An engine that signs with every key of `queue`.
     pub(crate) fn new(timeout: Duration, queue: &QueueConfig, store: Arc<dyn Store>) -> Self {
-        Self { commands: commands(timeout, queue), keys: queue.signing_key_files.clone(), store }
+        Self { commands: commands(timeout, queue), key_files: queue.signing_key_files.clone(), store }
     }
 
-    async fn sign(&self, batch: &[Leased], stop: &Stop) -> Result<(), Fault> {
-        for key in &self.keys {
-            let signed = self.commands.sign(key, &paths(batch), stop.requested()).await;
+    /// Signs in this process and has the Nix daemon add what is missing; without a daemon Nix' own command does both.
+    async fn sign(&self, batch: Batch<'_>, keys: &Arc<Vec<SecretKey>>, stop: &Stop) -> Result<(), Fault> {
+        let (store, closure, keys) = (Arc::clone(&self.store), batch.closure.to_vec(), Arc::clone(keys));
+        let signed = tokio::task::spawn_blocking(move || add_missing(&*store, &closure, &keys));
+        match signed.await.expect("signing does not panic: it returns its errors") {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is_without_daemon() => {}
+            Err(StoreError::NotValid { path }) => return Err(Fault::Gone(path)),
+            Err(error) => return Err(unreachable(chain(&error))),
+        }
+        for key in &self.key_files {
+            let signed = self.commands.sign(key, &paths(batch.leased), stop.requested()).await;
             signed.map_err(|error| fault(&error, &*self.store))?;
         }
         Ok(())
     }
 
-    fn look(&self, batch: &[Leased], reports: &Reports) -> Result<(), Fault> {
-        let mut names = Vec::with_capacity(self.keys.len());
-        for key in &self.keys {
-            names.push(key_name(key)?);
-        }
+    fn look(&self, batch: &[Leased], keys: &[SecretKey], reports: &Reports) {
+        let names: Vec<&str> = keys.iter().map(SecretKey::name).collect();
         for (place, leased) in batch.iter().enumerate() {
             match self.receipt(leased, &names) {
-                Ok(receipt) => reports.delivered(place, receipt, leased.nar_bytes),
+                Ok(receipt) => reports.delivered(place, receipt, 0),
                 Err(fault) => reports.failed(place, fault),
             }
         }
-        Ok(())
     }
 
-    fn receipt(&self, leased: &Leased, names: &[String]) -> Result<serde_json::Value, Fault> {
+    fn receipt(&self, leased: &Leased, names: &[&str]) -> Result<serde_json::Value, Fault> {
         let path = &leased.path;
         let info = match self.store.path_info(path) {
             Ok(Some(info)) => info,
             Ok(None) => return Err(Fault::Gone(path.clone())),
             Err(error) => return Err(unreachable(chain(&error))),
         };
-        let has =
-            |name: &&String| info.signatures.iter().any(|sig| sig.split(':').next() == Some(name.as_str()));
+        let has = |name: &&&str| info.signatures.iter().any(|sig| sig.split(':').next() == Some(**name));
         match names.iter().find(|name| !has(name)) {
             None => Ok(json!({ "kind": "local-store", "signed_by": names })),
             Some(name) => {
@@ -75,11 +81,19 @@ impl SignStore {
     }
 }
 
-/// The name of a secret key: what stands before its colon.
-fn key_name(file: &Path) -> Result<String, Fault> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| unreachable(format!("secret key {} cannot be read: {error}", file.display())))?;
-    Ok(text.split(':').next().unwrap_or_default().to_owned())
+/// Adds to each path the signatures it lacks. Blocks.
+fn add_missing(store: &dyn Store, closure: &[PathInfo], keys: &[SecretKey]) -> Result<(), StoreError> {
+    for info in closure {
+        // What cannot be hashed cannot be signed; it shows when somebody looks for the signature.
+        let Ok(nar_hash) = Sha256::parse(&info.nar_hash) else { continue };
+        let fingerprint = fingerprint(&info.path, &nar_hash, info.nar_size, &info.references);
+        let mut missing: Vec<String> = keys.iter().map(|key| key.sign(&fingerprint).to_string()).collect();
+        missing.retain(|signature| !info.signatures.contains(signature));
+        if !missing.is_empty() {
+            store.add_signatures(&info.path, &missing)?;
+        }
+    }
+    Ok(())
 }
 
 /// No path is to blame.
@@ -93,7 +107,7 @@ impl Push for SignStore {
     }
 
     fn rules(&self) -> Rules {
-        Rules { paths_max: PATHS_MAX, one_drv: false, closure: false, exclusive: false }
+        Rules { paths_max: PATHS_MAX, one_drv: false, closure: true, exclusive: false }
     }
 
     fn push<'a>(
@@ -103,9 +117,12 @@ impl Push for SignStore {
         stop: &'a Stop,
     ) -> Work<'a, Result<Pushed, Fault>> {
         Box::pin(async move {
-            self.sign(batch.leased, stop).await?;
+            let files = self.key_files.clone();
+            let read = tokio::task::spawn_blocking(move || keys::read_all(&files));
+            let keys = Arc::new(read.await.expect("reading a key does not panic: it returns its errors")?);
+            self.sign(batch, &keys, stop).await?;
             reports.sent();
-            self.look(batch.leased, reports)?;
+            self.look(batch.leased, &keys, reports);
             Ok(Pushed::default())
         })
     }

@@ -11,7 +11,6 @@ mod cache;
 mod encoding;
 mod faults;
 mod flights;
-mod keys;
 mod memory;
 mod notes;
 mod place;

@@ -122,6 +122,8 @@ impl Native {
         }
         let put: Result<Vec<_>, _> = stream::iter(puts).buffer_unordered(AT_ONCE).try_collect().await;
         put.map_err(|error| faults::of_object(&error))?;
+        // Archives are durable before a narinfo names them, and so are the narinfo files of the group before this one.
+        objects.settle().await.map_err(|error| faults::of_object(&error))?;
         let mut puts: Vec<Work<'_, Result<(), Fault>>> = Vec::new();
         for publication in &group {
             puts.push(Box::pin(self.put_narinfo(objects, &publication.narinfo)));

@@ -14,14 +14,14 @@ use nix_types::{NarInfo, SecretKey, StorePath};
 use object_kit::Objects;
 use serde_json::json;
 
+use super::Native;
 use super::flights::{Claim, Flight};
 use super::plan::{Plan, largest_first};
 use super::presence::Seen;
 use super::publish::Publication;
 use super::upload::Uploaded;
-use super::{Native, keys};
 use crate::delivery::FaultClass;
-use crate::push::{Batch, Fault, Pushed, Reports, Work};
+use crate::push::{Batch, Fault, Pushed, Reports, Work, keys};
 
 /// Archives that are sent, or waited for, at once; fewer are really sent.
 const IN_HAND_MAX: usize = 512;

@@ -1,4 +1,4 @@
-//! The keys that sign what is sent to a destination.
+//! The keys that sign what is sent, and the local store.
 //!
 //! In flow files; out flow keys, all of them or none: what is to be signed and cannot be is not sent. They are read
 //! anew for each batch, so a key that is replaced is used at once.
@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use nix_types::SecretKey;
 
+use super::Fault;
 use crate::delivery::FaultClass;
-use crate::push::Fault;
 
 /// Most bytes of a key's file.
 const KEY_FILE_BYTES_MAX: u64 = 16 << 10;
