@@ -236,7 +236,7 @@ fn get(path: &Path, bytes_max: usize) -> Result<Option<Found>, Fault> {
         return Err(Fault::new(Class::Server, FileTooLong(bytes_max)));
     }
     let tag = head(&meta).tag;
-    Ok(Some(Found { bytes: bytes.into(), content_encoding: None, tag }))
+    Ok(Some(Found { bytes: bytes.into(), content_encoding: None, tag, modified: None }))
 }
 
 fn head(meta: &fs::Metadata) -> Head {

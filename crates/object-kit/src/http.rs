@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use reqwest::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderName, HeaderValue, IF_NONE_MATCH, PRAGMA,
+    HeaderName, HeaderValue, IF_NONE_MATCH, LAST_MODIFIED, PRAGMA,
 };
 use reqwest::{Method, StatusCode, Url};
 
@@ -269,7 +269,8 @@ fn excerpt(answer: &Answer) -> String {
 fn found(answer: Answer) -> Found {
     let content_encoding = answer.header(CONTENT_ENCODING.as_str()).map(str::to_owned);
     let tag = answer.header(ETAG.as_str()).map(str::to_owned);
-    Found { bytes: answer.body, content_encoding, tag }
+    let modified = answer.header(LAST_MODIFIED.as_str()).map(str::to_owned);
+    Found { bytes: answer.body, content_encoding, tag, modified }
 }
 
 /// What the headers of an answer say about its object.

@@ -172,6 +172,8 @@ pub struct Found {
     pub content_encoding: Option<String>,
     /// What tells this version from another: an ETag, or a file's inode, time and size.
     pub tag: Option<String>,
+    /// When it was written, in the place's own words, where it says so: two objects of the same bytes have the same ETag.
+    pub modified: Option<String>,
 }
 
 /// What is known of an object that is there.

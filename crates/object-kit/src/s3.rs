@@ -9,7 +9,9 @@ pub(crate) mod sign;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, ETAG, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED,
+};
 use reqwest::{Method, StatusCode};
 use tracing::warn;
 
@@ -240,6 +242,7 @@ impl Objects for S3 {
                 Ok(answer) => Ok(answer.map(|answer| Found {
                     content_encoding: answer.header(CONTENT_ENCODING.as_str()).map(str::to_owned),
                     tag: answer.header(ETAG.as_str()).map(str::to_owned),
+                    modified: answer.header(LAST_MODIFIED.as_str()).map(str::to_owned),
                     bytes: answer.body,
                 })),
                 Err(fault) => match self.denied(key, fault).await {

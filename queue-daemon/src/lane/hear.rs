@@ -84,20 +84,20 @@ impl Lane {
         let mut heard = Said { said: vec![false; part.len()], answer: false };
         let mut group = Vec::new();
         while inbox.recv_many(&mut group, SETTLE_MAX).await > 0 {
-            let delivered = group.iter().any(|report| matches!(report, Report::Delivered { .. }));
             // Before the failures of the same moment: they are then the paths' own.
-            if delivered {
+            if group.iter().any(|report| matches!(report, Report::Delivered { was_there: false, .. })) {
                 standing.set_works(true);
-                if self.breaker().succeeded() {
-                    tracing::info!(destination = %self.config.id, "destination {} is back", self.config.id);
-                    self.wake_after_outage().await;
-                }
+            }
+            let answers = group.iter().any(|report| matches!(report, Report::Delivered { .. }));
+            if answers && self.breaker().succeeded() {
+                tracing::info!(destination = %self.config.id, "destination {} is back", self.config.id);
+                self.wake_after_outage().await;
             }
             let mut outcomes = Vec::with_capacity(group.len());
             for report in group.drain(..) {
                 match report {
                     Report::Sent => self.mark(part, Event::Sent),
-                    Report::Delivered { place, receipt, bytes } => {
+                    Report::Delivered { place, receipt, bytes, was_there: _ } => {
                         if let Some(leased) = heard.take(part, place) {
                             outcomes.push(self.delivered(leased, &receipt, bytes));
                         }

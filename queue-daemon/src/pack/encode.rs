@@ -26,7 +26,9 @@ pub(crate) enum PackError {
     #[error("{path} is not what Nix registered: its NAR has the hash {found}, registered is {registered}")]
     Hash { path: StorePath, registered: Sha256, found: Sha256 },
     /// The files are not what Nix registered.
-    #[error("{path} is not what Nix registered: its NAR has {found} bytes, registered are {registered}")]
+    #[error(
+        "{path} is not what Nix registered: its NAR has {found} bytes or more, registered are {registered}"
+    )]
     Size { path: StorePath, registered: u64, found: u64 },
     /// The files cannot be read.
     #[error("cannot pack {path}")]
@@ -46,6 +48,13 @@ pub(crate) enum PackError {
     Unread,
 }
 
+impl PackError {
+    /// Our own errors come back through the compressor as they were.
+    fn from_sink(error: io::Error) -> Self {
+        error.downcast::<Self>().unwrap_or_else(Self::Compress)
+    }
+}
+
 /// Packs; gives every chunk to `emit`.
 pub(super) fn encode(
     job: &Job,
@@ -62,22 +71,24 @@ pub(super) fn encode(
         &mut |block| {
             hasher.update(block);
             found += block.len() as u64;
+            if job.nar_size != 0 && found > job.nar_size {
+                let (path, registered) = (job.path.clone(), job.nar_size);
+                return Err(io::Error::other(PackError::Size { path, registered, found }));
+            }
             encoder.write(block)
         },
         listing.as_mut(),
     );
     if let Err(source) = result {
         return Err(match source {
-            NarError::Sink(error) if is_unread(&error) => PackError::Unread,
-            NarError::Sink(error) => PackError::Compress(error),
+            NarError::Sink(error) => PackError::from_sink(error),
             source => PackError::Nar { path: job.path.clone(), source },
         });
     }
     let nar_hash = Sha256::from_bytes(hasher.finalize().into());
     compare(job, nar_hash, found)?;
     let ended = encoder.finish().and_then(|out| out.finish(nar_hash));
-    let (file_hash, file_size) = ended
-        .map_err(|error| if is_unread(&error) { PackError::Unread } else { PackError::Compress(error) })?;
+    let (file_hash, file_size) = ended.map_err(PackError::from_sink)?;
     Ok(Packed { file_hash, file_size, nar_size: found, listing })
 }
 
@@ -201,9 +212,4 @@ impl Write for Chunks<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-fn is_unread(error: &io::Error) -> bool {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<PackError>());
-    matches!(inner, Some(PackError::Unread))
 }

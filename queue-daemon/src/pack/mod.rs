@@ -12,12 +12,14 @@ mod encode;
 mod shared;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix_store::nar::Listing;
 use nix_types::cache_url::Codec;
 use nix_types::{Sha256, StorePath};
+use service_kit::clock::Clock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use encode::PackError;
@@ -87,6 +89,9 @@ pub(crate) struct Packer {
     /// How many destinations use a recipe: nothing is kept for one alone.
     users: HashMap<Recipe, usize>,
     packs: Mutex<HashMap<Key, Entry>>,
+    clock: Clock,
+    /// Somebody will tidy up once nothing is asked for any more.
+    tidying: AtomicBool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -104,18 +109,25 @@ struct Entry {
 
 impl Packer {
     /// A packer that computes on `threads` threads (at least 1) for destinations with these recipes.
-    pub(crate) fn new(threads: usize, recipes: &[Recipe]) -> Arc<Self> {
+    pub(crate) fn new(threads: usize, recipes: &[Recipe], clock: Clock) -> Arc<Self> {
         let threads = u32::try_from(threads.clamp(1, 1024)).unwrap_or(1);
         let mut users = HashMap::new();
         for recipe in recipes {
             *users.entry(*recipe).or_default() += 1;
         }
         let cpu = Arc::new(Semaphore::new(threads as usize));
-        Arc::new(Self { cpu, threads, users, packs: Mutex::default() })
+        Arc::new(Self {
+            cpu,
+            threads,
+            users,
+            packs: Mutex::default(),
+            clock,
+            tidying: AtomicBool::new(false),
+        })
     }
 
     /// A reader of the archive, from its beginning. With `alone` it is packed for this reader only.
-    pub(crate) async fn open(self: &Arc<Self>, job: &Job, alone: bool) -> Reader {
+    pub(crate) fn open(self: &Arc<Self>, job: &Job, alone: bool) -> Reader {
         let key = Key { path: job.path.clone(), recipe: job.recipe, listing: job.listing };
         let shares = !alone && self.users.get(&job.recipe).is_some_and(|users| *users > 1);
         if shares && let Some(reader) = self.join(&key) {
@@ -125,8 +137,9 @@ impl Packer {
         if shares {
             let entry = Entry { pack: Arc::clone(&pack), since: Instant::now() };
             self.packs().insert(key, entry);
+            self.tidy_later();
         }
-        self.start(job.clone(), pack).await;
+        self.start(job.clone(), pack);
         reader
     }
 
@@ -136,14 +149,39 @@ impl Packer {
         packs.get(key)?.pack.join()
     }
 
+    /// Without further requests nobody else would let go of what is kept.
+    fn tidy_later(self: &Arc<Self>) {
+        if self.tidying.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let packer = Arc::downgrade(self);
+        let nap = self.clock.sleep(KEPT_FOR);
+        tokio::spawn(async move {
+            nap.await;
+            let Some(packer) = packer.upgrade() else { return };
+            packer.tidying.store(false, Ordering::Relaxed);
+            let is_empty = {
+                let mut packs = packer.packs();
+                tidy(&mut packs);
+                packs.is_empty()
+            };
+            if !is_empty {
+                packer.tidy_later();
+            }
+        });
+    }
+
     /// Small archives are packed in one go by the runtime's threads; a large one waits for its readers, on a thread of
     /// its own.
-    async fn start(self: &Arc<Self>, job: Job, pack: Arc<Shared>) {
+    fn start(self: &Arc<Self>, job: Job, pack: Arc<Shared>) {
         let threads = self.threads_for(&job);
         let work = Work { job, pack, cpu: Arc::clone(&self.cpu), threads };
         if work.is_small() {
-            let permit = work.permit().await;
-            tokio::task::spawn_blocking(move || work.run(permit));
+            // A task of its own: others may join, and whoever asked first may give up.
+            tokio::spawn(async move {
+                let permit = work.permit().await;
+                tokio::task::spawn_blocking(move || work.run(permit));
+            });
             return;
         }
         let runtime = tokio::runtime::Handle::current();

@@ -86,8 +86,8 @@ async fn every_codec_small_and_large_gives_the_archive_back() {
             if codec == Codec::Xz && files.nar.len() > 20 << 20 {
                 continue; // slow, and no other code runs
             }
-            let packer = Packer::new(2, &[recipe(codec)]);
-            let mut reader = packer.open(&job(&files, recipe(codec)), false).await;
+            let packer = Packer::new(2, &[recipe(codec)], Clock::system());
+            let mut reader = packer.open(&job(&files, recipe(codec)), false);
             let (bytes, packed) = read(&mut reader).await.unwrap();
             assert!(unpacked(codec, &bytes) == files.nar, "{codec}: another archive");
             assert_eq!(packed.file_size, bytes.len() as u64);
@@ -100,16 +100,19 @@ async fn every_codec_small_and_large_gives_the_archive_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_registered_so_has_no_end() {
     for files in [files(1, 10), files(1, 12 << 20)] {
-        let packer = Packer::new(1, &[]);
+        let packer = Packer::new(1, &[], Clock::system());
         let good = job(&files, recipe(Codec::Zstd));
         let wrong_hash = Job { nar_hash: Sha256::of(b"other"), ..good.clone() };
-        let mut reader = packer.open(&wrong_hash, false).await;
+        let mut reader = packer.open(&wrong_hash, false);
         let Err(ReadError::Pack(error)) = read(&mut reader).await else { panic!("taken") };
         assert!(matches!(*error, PackError::Hash { .. }), "{error:?}");
-        let wrong_size = Job { nar_size: good.nar_size + 1, recipe: recipe(Codec::None), ..good };
-        let mut reader = packer.open(&wrong_size, false).await;
-        let Err(ReadError::Pack(error)) = read(&mut reader).await else { panic!("taken") };
-        assert!(matches!(*error, PackError::Size { .. }), "{error:?}");
+        for (more, codec) in [(1, Codec::None), (1, Codec::Zstd), (-1, Codec::None), (-1, Codec::Zstd)] {
+            let nar_size = good.nar_size.checked_add_signed(more).unwrap();
+            let wrong_size = Job { nar_size, recipe: recipe(codec), ..good.clone() };
+            let mut reader = packer.open(&wrong_size, false);
+            let Err(ReadError::Pack(error)) = read(&mut reader).await else { panic!("taken") };
+            assert!(matches!(*error, PackError::Size { .. }), "{error:?}");
+        }
     }
 }
 
@@ -117,10 +120,10 @@ async fn what_is_not_registered_so_has_no_end() {
 async fn two_readers_share_one_pack_and_a_third_comes_too_late() {
     let files = files(1, 24 << 20);
     let recipe = recipe(Codec::None);
-    let packer = Packer::new(1, &[recipe, recipe, recipe]);
+    let packer = Packer::new(1, &[recipe, recipe, recipe], Clock::system());
     let job = job(&files, recipe);
-    let mut first = packer.open(&job, false).await;
-    let mut second = packer.open(&job, false).await;
+    let mut first = packer.open(&job, false);
+    let mut second = packer.open(&job, false);
     assert_eq!(packer.packs().len(), 1, "both read one pack");
     // Nothing is let go of that the second has not read.
     for _ in 0..WINDOW {
@@ -130,7 +133,7 @@ async fn two_readers_share_one_pack_and_a_third_comes_too_late() {
     assert!(two.unwrap().0 == files.nar);
     assert_eq!(one.unwrap().0.len(), files.nar.len() - WINDOW * CHUNK_BYTES);
     // Its beginning is gone: whoever comes now has a pack of its own.
-    let mut third = packer.open(&job, false).await;
+    let mut third = packer.open(&job, false);
     assert!(read(&mut third).await.unwrap().0 == files.nar);
 }
 
@@ -139,8 +142,8 @@ async fn small_archives_are_kept_for_others_and_not_for_one_alone() {
     let files = files(1, 1_000);
     let recipe = recipe(Codec::Zstd);
     for (users, kept) in [(2, 1), (1, 0)] {
-        let packer = Packer::new(1, &vec![recipe; users]);
-        let mut reader = packer.open(&job(&files, recipe), false).await;
+        let packer = Packer::new(1, &vec![recipe; users], Clock::system());
+        let mut reader = packer.open(&job(&files, recipe), false);
         read(&mut reader).await.unwrap();
         drop(reader);
         assert_eq!(packer.packs().len(), kept);
@@ -151,22 +154,37 @@ async fn small_archives_are_kept_for_others_and_not_for_one_alone() {
 async fn a_reader_that_holds_up_another_is_cut_off() {
     let files = files(1, 24 << 20);
     let recipe = recipe(Codec::None);
-    let packer = Packer::new(1, &[recipe, recipe]);
+    let packer = Packer::new(1, &[recipe, recipe], Clock::system());
     let job = job(&files, recipe);
-    let mut quick = packer.open(&job, false).await;
-    let mut slow = packer.open(&job, false).await;
+    let mut quick = packer.open(&job, false);
+    let mut slow = packer.open(&job, false);
     assert!(matches!(slow.next().await, Ok(Piece::Chunk(_))));
     assert!(read(&mut quick).await.unwrap().0 == files.nar);
     assert!(matches!(read(&mut slow).await, Err(ReadError::Fell(_))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_joins_does_not_depend_on_who_began() {
+    let files = files(1, 1_000);
+    let recipe = recipe(Codec::Zstd);
+    let packer = Packer::new(1, &[recipe, recipe], Clock::system());
+    let job = job(&files, recipe);
+    // All processors are taken, so the first cannot begin; and then it is gone.
+    let taken = Arc::clone(&packer.cpu).acquire_owned().await.unwrap();
+    let first = packer.open(&job, false);
+    let mut second = packer.open(&job, false);
+    drop(first);
+    drop(taken);
+    read(&mut second).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pack_that_nobody_reads_any_more_ends() {
     let files = files(1, 24 << 20);
-    let packer = Packer::new(1, &[]);
+    let packer = Packer::new(1, &[], Clock::system());
     let job = job(&files, recipe(Codec::None));
-    drop(packer.open(&job, false).await);
+    drop(packer.open(&job, false));
     // It has given its processor back.
-    let mut reader = packer.open(&job, false).await;
+    let mut reader = packer.open(&job, false);
     assert!(read(&mut reader).await.unwrap().0 == files.nar);
 }

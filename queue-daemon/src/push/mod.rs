@@ -89,6 +89,8 @@ pub enum Report {
         receipt: serde_json::Value,
         /// Bytes that left for it.
         bytes: u64,
+        /// It was there already: that the destination takes things is not shown by it.
+        was_there: bool,
     },
     /// This path could not be delivered; the others may be.
     Failed {
@@ -117,7 +119,12 @@ impl Reports {
 
     /// Says that the destination has a path.
     pub fn delivered(&self, place: usize, receipt: serde_json::Value, bytes: u64) {
-        self.say(Report::Delivered { place, receipt, bytes });
+        self.say(Report::Delivered { place, receipt, bytes, was_there: false });
+    }
+
+    /// Says that the destination had a path before anything was sent.
+    pub fn was_there(&self, place: usize, receipt: serde_json::Value) {
+        self.say(Report::Delivered { place, receipt, bytes: 0, was_there: true });
     }
 
     /// Says that a path could not be delivered.

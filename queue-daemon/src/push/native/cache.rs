@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use nix_types::cache_info::{CACHE_INFO, CACHE_INFO_BYTES_MAX, CacheInfo};
-use object_kit::{Meta, Objects};
+use object_kit::{Found, Meta, Objects};
 use service_kit::telemetry::chain;
 
 use super::{Native, faults};
@@ -31,7 +31,7 @@ impl Native {
         let mark = match found.map_err(|error| faults::of_object(&error))? {
             Some(found) => {
                 self.check(&String::from_utf8_lossy(&found.bytes))?;
-                Some(found.tag.unwrap_or_else(|| "untagged".into()))
+                Some(mark_of(&found))
             }
             None => self.make(objects).await?,
         };
@@ -88,11 +88,16 @@ impl Native {
             return Err(Fault::failed(FaultClass::Failed, why));
         };
         self.check(&String::from_utf8_lossy(&found.bytes))?;
-        Ok(Some(found.tag.unwrap_or_else(|| "untagged".into())))
+        Ok(Some(mark_of(&found)))
     }
 
     /// The folder of the store whose paths are sent.
     pub(super) fn store_dir(&self) -> &str {
         self.url.params.store_dir.as_deref().unwrap_or_else(|| self.store.store_dir())
     }
+}
+
+/// What tells this cache from another with the same name and, perhaps, the same words.
+fn mark_of(found: &Found) -> String {
+    [&found.tag, &found.modified].map(|word| word.as_deref().unwrap_or("-")).join(" ")
 }

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     fn stored(bytes: Bytes, content_encoding: Option<&str>) -> Found {
-        Found { bytes, content_encoding: content_encoding.map(str::to_owned), tag: None }
+        Found { bytes, content_encoding: content_encoding.map(str::to_owned), tag: None, modified: None }
     }
 
     #[test]

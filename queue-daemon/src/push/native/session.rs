@@ -290,12 +290,13 @@ impl<'a> Session<'a> {
 
     /// The destination has the path: bytes that left for it, or `None` when it was there.
     fn delivered(&mut self, info: &PathInfo, narinfo: &NarInfo, bytes: Option<u64>) {
-        self.fruitful = true;
+        self.fruitful |= bytes.is_some();
         self.pushed.present.push(info.path.clone());
         match self.leased.get(info.path.as_str()) {
-            Some(place) => {
-                self.reports.delivered(*place, self.receipt(narinfo, bytes.is_none()), bytes.unwrap_or(0));
-            }
+            Some(place) => match bytes {
+                Some(bytes) => self.reports.delivered(*place, self.receipt(narinfo, false), bytes),
+                None => self.reports.was_there(*place, self.receipt(narinfo, true)),
+            },
             None => self.pushed.bytes += bytes.unwrap_or(0),
         }
     }

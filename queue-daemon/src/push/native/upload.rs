@@ -108,7 +108,7 @@ impl Native {
         key: &str,
         transfer: &Transfer,
     ) -> Result<Arc<Packed>, Fault> {
-        let mut reader = self.packer.open(job, false).await;
+        let mut reader = self.packer.open(job, false);
         let mut chunks = Vec::new();
         let packed = loop {
             match reader.next().await.map_err(|error| faults::of_read(&error))? {
@@ -145,7 +145,7 @@ impl Native {
         };
         let (mut alone, mut size) = (false, size);
         loop {
-            let mut body = Streamed { reader: self.packer.open(job, alone).await, packed: None };
+            let mut body = Streamed { reader: self.packer.open(job, alone), packed: None };
             let put = objects.put_stream(key, &mut body, &meta(transfer, None), size).await;
             match (put, body.packed) {
                 (Ok(_), Some(packed)) => return Ok(packed),
@@ -164,7 +164,7 @@ impl Native {
 
     /// How many bytes the archive has after compression: for places that have to know before the first of them.
     async fn measure(&self, job: &Job) -> Result<u64, Fault> {
-        let mut reader = self.packer.open(job, true).await;
+        let mut reader = self.packer.open(job, true);
         loop {
             match reader.next().await.map_err(|error| faults::of_read(&error))? {
                 Piece::Chunk(_) => {}
