@@ -1,9 +1,13 @@
 //! `sign_store = true`: signatures are added to the local store, with or without a cache to push to.
 
 use std::fs;
-use std::process::Command;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 
-use crate::world::World;
+use test_kit::proc::Guard;
+use test_kit::wait;
+
+use crate::world::{SOON, World};
 
 /// Makes a key of this name in `$W/NAME.sec`.
 fn make_key(world: &World, name: &str) {
@@ -61,6 +65,30 @@ fn a_cache_gets_what_every_key_has_signed() {
     let mut sigs: Vec<&str> = narinfo.lines().filter_map(|line| line.strip_prefix("Sig: ")).collect();
     sigs.sort_unstable();
     assert_eq!(sigs.iter().map(|sig| sig.split(':').next().unwrap()).collect::<Vec<_>>(), ["k1", "k2"]);
+    assert_eq!(signers(&world, &path), ["k1", "k2"]);
+}
+
+/// With a Nix daemon nothing is run: the signatures are made here, and it adds them. A program that cannot be found would
+/// show.
+#[test]
+fn beside_a_nix_daemon_no_program_is_started() {
+    let keys = "sign_store = true\nsigning_key_files = [ \"$W/k1.sec\", \"$W/k2.sec\" ]";
+    let mut world = World::with_queue(keys, "");
+    make_key(&world, "k1");
+    make_key(&world, "k2");
+    let path = world.valid_paths(1).remove(0);
+    let mut nix = world.tool("nix-daemon");
+    let nix = Guard::spawn(nix.stdin(Stdio::null()).stderr(Stdio::null())).unwrap();
+    let socket = world.path("nix/var/daemon-socket/socket");
+    wait::until(SOON, || UnixStream::connect(&socket).is_ok());
+    let folder = world.path("no-programs-here");
+    fs::create_dir(&folder).unwrap();
+    world.start_with(|command| {
+        command.env("PATH", &folder);
+    });
+    assert_eq!(world.hook(&path, "").err, "");
+    assert_eq!(world.ask(&["wait", &path, "--timeout", "60s"]).code, 0, "{}", world.log());
+    drop(nix);
     assert_eq!(signers(&world, &path), ["k1", "k2"]);
 }
 
