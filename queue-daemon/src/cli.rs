@@ -27,7 +27,7 @@ pub const EXIT_CONFIG: u8 = 78;
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0   done; for wait: all delivered
-  1   done, with a bad answer: dead or vanished paths, refused paths, problems in the configuration
+  1   done, with a bad answer: dead, vanished, missing or refused paths, problems in the configuration
   2   the time was over first
   3   no such path, tag or destination
   64  wrong usage
@@ -89,6 +89,25 @@ pub enum Command {
         #[arg(long, value_name = "TIME", value_parser = duration)]
         timeout: Option<std::time::Duration>,
     },
+    /// Compare receipts with the destinations themselves, and queue again what is missing
+    ///
+    /// Each delivery that is done is asked for at its destination: its narinfo must be there, the archive it names must
+    /// be there with the size it names, and so must everything the path needs. What is missing, or damaged in one of
+    /// these ways, is queued again and really sent again; the bytes of archives are not read back. A destination is
+    /// asked to its end before anything of it is queued: when it cannot be reached, or you end the command, nothing is.
+    /// A `command` has nobody to ask; in the local store the signatures are looked at.
+    ///
+    /// Exit code 0: all there; 1: something is missing; 69: a destination could not be asked.
+    Verify(VerifyArgs),
+    /// Show what is under way, live
+    ///
+    /// On a terminal a picture that is drawn anew each interval, elsewhere a line for each change; with --json one
+    /// object each interval. Ctrl-C ends it, with exit code 0. A bar shows, in bytes of NARs before compression, how
+    /// much is delivered of all that was owed since the watch began. The time left is that of what is queued at the
+    /// rate of the last ten seconds, if it can be compressed as well as what was sent lately; paths that are sent only
+    /// because others need them are not in it. Where bytes cannot be counted as they leave (`nix copy`, a command)
+    /// there is neither a rate nor a time.
+    Watch(WatchArgs),
     /// Check the configuration and what it points to; changes nothing
     CheckConfig,
     /// Print a shell's completions of this command line
@@ -222,6 +241,31 @@ pub struct SelectArgs {
     /// All of them
     #[arg(long, group = "which")]
     pub all: bool,
+}
+
+/// `verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Only these store paths [default: all that were delivered]
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<String>,
+    /// Only at this destination
+    #[arg(long, value_name = "ID")]
+    pub destination: Option<String>,
+    /// Only say what is missing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `watch`
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Time between two looks, at least 100ms
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+    pub interval: std::time::Duration,
+    /// Show how it stands, once, and end
+    #[arg(long)]
+    pub once: bool,
 }
 
 fn duration(text: &str) -> Result<std::time::Duration, String> {

@@ -1,6 +1,7 @@
 //! What is on its way right now, for people.
 //!
-//! In flow the beginnings, moves and ends of transfers; out flows a picture of the moment, destination by destination.
+//! In flow the beginnings, moves and ends of transfers, and deliveries that are done; out flows a picture of the
+//! moment, destination by destination.
 //! Kept in memory alone: it decides nothing and is empty after a start.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -16,6 +17,9 @@ const RATE_OVER: Duration = Duration::from_secs(10);
 /// Steps in which bytes are counted for the rate.
 const RATE_STEP: Duration = Duration::from_millis(250);
 
+/// About so many bytes of archives, before compression, tell how well the next ones will be compressed.
+const RATIO_OVER: u64 = 4 << 30;
+
 /// What is on its way to one destination.
 #[derive(Debug)]
 pub(crate) struct Progress {
@@ -29,6 +33,10 @@ struct State {
     transfers: BTreeMap<u64, Under>,
     /// Bytes that left, by when, at most [`RATE_OVER`] back.
     recent: VecDeque<(Mono, u64)>,
+    /// Of archives that were sent lately: bytes before and after compression.
+    packed: (u64, u64),
+    done_count: u64,
+    done_nar_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -59,6 +67,12 @@ pub(crate) struct Picture {
     pub(crate) moving: Vec<Moving>,
     /// Over the last [`RATE_OVER`].
     pub(crate) bytes_per_second: u64,
+    /// Of archives that were sent lately: bytes before and after compression; zeros before the first.
+    pub(crate) packed: (u64, u64),
+    /// Deliveries that are done since the start.
+    pub(crate) done_count: u64,
+    /// What their NARs have in all.
+    pub(crate) done_nar_bytes: u64,
 }
 
 impl Progress {
@@ -93,7 +107,27 @@ impl Progress {
         Picture {
             moving: state.transfers.values().map(moving).collect(),
             bytes_per_second: bytes / RATE_OVER.as_secs(),
+            packed: state.packed,
+            done_count: state.done_count,
+            done_nar_bytes: state.done_nar_bytes,
         }
+    }
+
+    /// An archive was sent: its bytes before and after compression.
+    pub(crate) fn packed(&self, nar_bytes: u64, file_bytes: u64) {
+        let mut state = self.state();
+        let (nar, file) = state.packed;
+        state.packed = (nar.saturating_add(nar_bytes), file.saturating_add(file_bytes));
+        if state.packed.0 > RATIO_OVER {
+            state.packed = (state.packed.0 / 2, state.packed.1 / 2); // what is newer weighs more
+        }
+    }
+
+    /// A delivery is done.
+    pub(crate) fn done(&self, nar_bytes: u64) {
+        let mut state = self.state();
+        state.done_count += 1;
+        state.done_nar_bytes = state.done_nar_bytes.saturating_add(nar_bytes);
     }
 
     fn moved(&self, bytes: u64) {
@@ -185,7 +219,21 @@ mod tests {
         let want = Moving { path, nar_bytes: 100, sent_bytes: 100, since: Duration::from_secs(2) };
         assert_eq!(picture.moving, [want]);
         drop(transfer);
+        progress.packed(100, 40);
+        progress.done(100);
         manual.step(Duration::from_secs(11));
-        assert_eq!(progress.picture(), Picture::default());
+        let want = Picture { packed: (100, 40), done_count: 1, done_nar_bytes: 100, ..Picture::default() };
+        assert_eq!(progress.picture(), want);
+    }
+
+    #[test]
+    fn what_was_packed_lately_weighs_more_than_what_was_packed_long_ago() {
+        let progress = Progress::new(Clock::manual(Time::from_ms(0)).0);
+        progress.packed(RATIO_OVER, RATIO_OVER);
+        for _ in 0..100 {
+            progress.packed(RATIO_OVER / 4, 0);
+        }
+        let (nar, file) = progress.picture().packed;
+        assert!(file < nar / 1_000, "{file} of {nar}");
     }
 }

@@ -55,6 +55,11 @@ pub(super) fn run(socket: &Path, cli: &Cli) -> ExitCode {
 fn request(command: &Command) -> Result<Request, String> {
     Ok(match command {
         Command::Status => Request::Status,
+        Command::Verify(arguments) => Request::Verify {
+            destination: arguments.destination.clone(),
+            paths: arguments.paths.clone(),
+            dry_run: arguments.dry_run,
+        },
         Command::List(arguments) => list(arguments),
         Command::Show { path } => Request::Show { path: path.clone() },
         Command::Push(arguments) => push(arguments)?,
@@ -64,9 +69,11 @@ fn request(command: &Command) -> Result<Request, String> {
         Command::Pause { destination } => Request::Pause { destination: destination.clone() },
         Command::Resume { destination } => Request::Resume { destination: destination.clone() },
         Command::Drain { timeout } => Request::Drain { timeout_ms: timeout.map(millis) },
-        Command::Serve(_) | Command::CheckConfig | Command::Completions { .. } | Command::Man { .. } => {
-            return Err("this command asks no daemon".into());
-        }
+        Command::Serve(_)
+        | Command::Watch(_)
+        | Command::CheckConfig
+        | Command::Completions { .. }
+        | Command::Man { .. } => return Err("this command is no single request".into()),
     })
 }
 
@@ -202,6 +209,8 @@ fn exit_code(command: &Command, end: &End) -> ExitCode {
             verdict(matches!(command, Command::Drain { .. }) || !bad)
         }
         Command::Push(_) => verdict(end.refused == 0),
+        Command::Verify(_) if end.refused > 0 => EXIT_UNAVAILABLE.into(),
+        Command::Verify(_) => verdict(end.count == 0),
         Command::Retry(arguments) | Command::Drop(arguments) if end.count == 0 && !arguments.all => {
             EXIT_NOT_FOUND.into()
         }
@@ -209,7 +218,7 @@ fn exit_code(command: &Command, end: &End) -> ExitCode {
     }
 }
 
-fn failed(error: &ClientError, json: bool) -> ExitCode {
+pub(super) fn failed(error: &ClientError, json: bool) -> ExitCode {
     let code = match error {
         ClientError::Refused(failure) => match failure.kind {
             FailureKind::NotFound => EXIT_NOT_FOUND,

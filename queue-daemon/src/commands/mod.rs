@@ -1,13 +1,15 @@
 //! What each subcommand does.
 //!
 //! In flow arguments; out flow an exit code, and what people (or, with `--json`, programs) read. `serve` runs the
-//! daemon; `check-config`, `completions` and `man` need none; everything else is one request over the control socket.
+//! daemon; `check-config`, `completions` and `man` need none; `watch` asks again and again; everything else is one request
+//! over the control socket.
 
 mod ask;
 mod check_config;
 mod describe;
 mod print;
 mod serve;
+mod watch;
 
 use std::ffi::OsString;
 use std::io;
@@ -46,6 +48,10 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::CheckConfig => check_config::run(&file, cli.json),
         Command::Serve(arguments) => match load(&file) {
             Ok(config) => serve::run(config, arguments),
+            Err(code) => code,
+        },
+        Command::Watch(arguments) => match load(&file) {
+            Ok(config) => watch::run(&config.queue.control_socket, arguments, cli.json),
             Err(code) => code,
         },
         _ => match load(&file) {

@@ -10,7 +10,7 @@ use service_kit::text::one_line;
 
 use super::out;
 use crate::cli::Command;
-use crate::control::protocol::{End, Listed, Reply, Shown, Status};
+use crate::control::protocol::{End, Listed, Lost, Reply, Shown, Status, Verified};
 use crate::delivery::StateName;
 
 /// Prints replies as they come.
@@ -31,6 +31,11 @@ impl Printer {
             Reply::Listed(listed) => out(&listed_text(&listed)),
             Reply::Shown(shown) if self.json => out(&serde_json::to_string(&shown)?),
             Reply::Shown(shown) => out(&shown_text(&shown)),
+            Reply::Watched(watched) => out(&serde_json::to_string(&watched)?),
+            Reply::Lost(lost) if self.json => out(&serde_json::to_string(&lost)?),
+            Reply::Lost(lost) => out(&lost_text(&lost)),
+            Reply::Verified(verified) if self.json => out(&serde_json::to_string(&verified)?),
+            Reply::Verified(verified) => verified_text(&verified),
             Reply::Note(note) => {
                 eprintln!("eka-queue: {}", one_line(&note));
                 Ok(())
@@ -41,7 +46,7 @@ impl Printer {
 
     pub(super) fn end(&mut self, command: &Command, end: &End) -> io::Result<()> {
         match command {
-            Command::Status | Command::List(_) | Command::Show { .. } => Ok(()),
+            Command::Status | Command::List(_) | Command::Show { .. } | Command::Watch(_) => Ok(()),
             _ if self.json => out(&end_json(end).to_string()),
             Command::Push(_) => out(&format!("queued {}, refused {}", end.count, end.refused)),
             Command::Retry(_) => out(&format!("{} to be tried again", end.count)),
@@ -49,11 +54,33 @@ impl Printer {
             Command::Pause { .. } => out(&format!("{} destination(s) paused", end.count)),
             Command::Resume { .. } => out(&format!("{} destination(s) go on", end.count)),
             Command::Wait(_) | Command::Drain { .. } => out(&verdict_text(end)),
+            Command::Verify(_) => Ok(()), // each destination has said its part
             Command::Serve(_) | Command::CheckConfig | Command::Completions { .. } | Command::Man { .. } => {
                 Ok(())
             }
         }
     }
+}
+
+fn lost_text(lost: &Lost) -> String {
+    let gone = if lost.in_store { "" } else { "; it has left the local store too and cannot be sent again" };
+    let (path, missing) = (one_line(&lost.path), one_line(&lost.missing));
+    format!("missing   {:<12} {path}  {missing}{gone}", lost.destination)
+}
+
+fn verified_text(verified: &Verified) -> io::Result<()> {
+    let Verified { destination, there, missing, unknown, requeued, error } = verified;
+    if let Some(error) = error {
+        eprintln!(
+            "eka-queue: {destination} cannot be asked, and nothing of it is queued again: {}",
+            one_line(error)
+        );
+    }
+    let mut text = format!("{destination}: {there} there, {missing} missing, {requeued} queued again");
+    if *unknown > 0 {
+        text += &format!(", {unknown} that nobody can be asked about");
+    }
+    out(&text)
 }
 
 pub(super) fn error_json(message: &str) -> io::Result<()> {

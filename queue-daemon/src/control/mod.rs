@@ -9,4 +9,6 @@ pub mod protocol;
 mod push;
 pub(crate) mod server;
 mod status;
+mod verify;
 mod wait;
+mod watch;

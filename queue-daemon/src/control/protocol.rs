@@ -17,6 +17,17 @@ pub const REQUEST_BYTES_MAX: usize = 64 << 20;
 pub enum Request {
     /// One `Status`.
     Status,
+    /// One `Watched`.
+    Watch,
+    /// Compares receipts with the destinations: one `Lost` per path that is missing, one `Verified` per destination.
+    Verify {
+        /// Only of this destination.
+        destination: Option<String>,
+        /// Only of these paths; empty means all.
+        paths: Vec<String>,
+        /// Queue nothing again.
+        dry_run: bool,
+    },
     /// One `Listed` per delivery.
     List {
         /// Which.
@@ -100,6 +111,12 @@ pub enum PushWhat {
 pub enum Reply {
     /// The state of the daemon.
     Status(Box<Status>),
+    /// What is under way.
+    Watched(Box<Watched>),
+    /// A path that is not where its receipt says.
+    Lost(Box<Lost>),
+    /// What verifying a destination came to.
+    Verified(Box<Verified>),
     /// One delivery.
     Listed(Box<Listed>),
     /// One delivery in full.
@@ -116,9 +133,9 @@ pub enum Reply {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct End {
-    /// Deliveries that were touched, listed or accepted.
+    /// Deliveries that were touched, listed or accepted; for `verify`, found missing.
     pub count: u64,
-    /// Things that were refused.
+    /// Things that were refused; for `verify`, destinations that could not be asked to the end.
     pub refused: u64,
     /// For `wait` and `drain`: what became of the selection.
     pub tally: Option<Tally>,
@@ -184,4 +201,82 @@ pub struct DestinationStatus {
     pub oldest_queued_seconds: Option<u64>,
     /// NAR bytes delivered to it.
     pub bytes_pushed: u64,
+}
+
+/// A path that is not where its receipt says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// The destination's id.
+    pub destination: String,
+    /// The store path.
+    pub path: String,
+    /// What is missing of it.
+    pub missing: String,
+    /// False when it has left the local store too: it cannot be sent again.
+    pub in_store: bool,
+}
+
+/// What verifying a destination came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// Its id.
+    pub destination: String,
+    /// Receipts that hold.
+    pub there: u64,
+    /// Receipts that do not.
+    pub missing: u64,
+    /// Receipts of which nobody can say.
+    pub unknown: u64,
+    /// Deliveries that were queued again.
+    pub requeued: u64,
+    /// Why it could not be asked to the end; nothing of it was queued again then.
+    pub error: Option<String>,
+}
+
+/// What is under way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watched {
+    /// By destination.
+    pub destinations: BTreeMap<String, WatchedDestination>,
+    /// Files in the spool.
+    pub spool_files: u64,
+    /// True while it takes nothing in and finishes.
+    pub draining: bool,
+    /// Since the daemon started.
+    pub uptime_seconds: u64,
+    /// The daemon's version.
+    pub version: String,
+}
+
+/// What is under way to one destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchedDestination {
+    /// What `status` says of it.
+    #[serde(flatten)]
+    pub status: DestinationStatus,
+    /// NAR bytes of what is owed, as far as Nix noted them.
+    pub owed_nar_bytes: u64,
+    /// Deliveries that are done since the daemon started.
+    pub done_since_start: u64,
+    /// What the NARs of these have in all, in bytes.
+    pub done_nar_bytes_since_start: u64,
+    /// Bytes that leave for it, over the last ten seconds; absent where they cannot be counted.
+    pub bytes_per_second: Option<u64>,
+    /// About how long until nothing is owed; absent when that cannot be told.
+    pub eta_seconds: Option<u64>,
+    /// Archives on their way, the oldest first.
+    pub moving: Vec<MovingPath>,
+}
+
+/// An archive on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MovingPath {
+    /// The store path.
+    pub path: String,
+    /// The size of its NAR before compression, in bytes; 0 when Nix did not note it.
+    pub nar_bytes: u64,
+    /// Bytes that left, after compression; those of a repeated request count again.
+    pub sent_bytes: u64,
+    /// For how long it has been on its way.
+    pub since_seconds: u64,
 }

@@ -2,7 +2,7 @@
 //!
 //! In flows one request line per connection; out flow its reply lines. A connection that begins with `GET` is
 //! Prometheus and gets its text. Whoever can open the socket may do all of it: its file mode is the permission. What
-//! asks the table or a folder does so on a thread that may block; `wait`, `push` and `status` have files of their own.
+//! asks the table or a folder does so on a thread that may block; `wait`, `push`, `verify`, `status` and `watch` have files of their own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, Semaphore};
 
 use super::protocol::{End, Failure, FailureKind, REQUEST_BYTES_MAX, Reply, Request, Selection};
-use super::{metrics_port, wait};
+use super::{metrics_port, verify, wait};
 use crate::delivery::{Policy, StateName};
 use crate::intake::admit::Admission;
 use crate::intake::spool::Spool;
@@ -42,6 +42,8 @@ pub(crate) struct Control {
     pub(crate) stop: Stop,
     /// Held by the one drain that may be under way.
     pub(super) drain: Mutex<()>,
+    /// Held by the one verify that may be under way.
+    pub(super) verify: Mutex<()>,
     looks: Arc<Semaphore>,
 }
 
@@ -156,6 +158,15 @@ async fn answer(
             let status = control.look(Control::status).await?;
             say(writer, &Reply::Status(Box::new(status))).await?;
             Ok(End::default())
+        }
+        Request::Watch => {
+            let watched = control.look(Control::watched).await?;
+            say(writer, &Reply::Watched(Box::new(watched))).await?;
+            Ok(End::default())
+        }
+        Request::Verify { destination, paths, dry_run } => {
+            let wish = verify::Wish { destination, paths, dry_run };
+            until_hangup(reader, verify::verify(control, wish, writer)).await
         }
         Request::List { selection, limit } => list(control, checked(selection)?, limit, writer).await,
         Request::Show { path } => show(control, path, writer).await,
@@ -327,8 +338,9 @@ impl Control {
         admission: Admission,
         stop: Stop,
     ) -> Self {
-        let (drain, looks) = (Mutex::new(()), Arc::new(Semaphore::new(LOOKS_MAX)));
-        Self { queue, lanes, spool, admission, stop, drain, looks }
+        let (drain, verify) = (Mutex::new(()), Mutex::new(()));
+        let looks = Arc::new(Semaphore::new(LOOKS_MAX));
+        Self { queue, lanes, spool, admission, stop, drain, verify, looks }
     }
 
     /// Looks at something that may block, on a thread where that holds nobody up.

@@ -12,28 +12,13 @@ use crate::store::inspect::{self, DestinationCounts};
 impl Control {
     pub(crate) fn status(&self) -> Result<Status, Trouble> {
         let queue = &self.queue;
-        let now = queue.clock.now();
-        let age = |counts: &DestinationCounts| counts.oldest_queued.map(|oldest| now.since(oldest).as_secs());
         let counts = self.counts()?;
-        let mut destinations = BTreeMap::new();
-        for (name, counts) in &counts {
-            let breaker = self.breaker_word(name);
-            let mut by_state = counts.by_state.clone();
-            for state in StateName::ALL {
-                by_state.0.entry(state.as_str().to_owned()).or_insert(0);
-            }
-            let status = DestinationStatus {
-                by_state,
-                breaker: breaker.map(str::to_owned),
-                paused: counts.paused,
-                configured: breaker.is_some(),
-                oldest_queued_seconds: age(counts),
-                bytes_pushed: counts.bytes_pushed,
-            };
-            destinations.insert(name.clone(), status);
-        }
+        let shown = |(name, counts): (&String, &DestinationCounts)| {
+            (name.clone(), self.destination_status(name, counts))
+        };
+        let destinations: BTreeMap<String, DestinationStatus> = counts.iter().map(shown).collect();
         Ok(Status {
-            oldest_queued_seconds: counts.values().filter_map(age).max(),
+            oldest_queued_seconds: destinations.values().filter_map(|one| one.oldest_queued_seconds).max(),
             bytes_pushed: counts.values().map(|counts| counts.bytes_pushed).sum(),
             destinations,
             spool_files: self.spool.files(),
@@ -42,6 +27,23 @@ impl Control {
             uptime_seconds: queue.clock.mono().since(queue.started).as_secs(),
             version: env!("CARGO_PKG_VERSION").into(),
         })
+    }
+
+    /// How one destination stands.
+    pub(super) fn destination_status(&self, name: &str, counts: &DestinationCounts) -> DestinationStatus {
+        let (now, breaker) = (self.queue.clock.now(), self.breaker_word(name));
+        let mut by_state = counts.by_state.clone();
+        for state in StateName::ALL {
+            by_state.0.entry(state.as_str().to_owned()).or_insert(0);
+        }
+        DestinationStatus {
+            by_state,
+            breaker: breaker.map(str::to_owned),
+            paused: counts.paused,
+            configured: breaker.is_some(),
+            oldest_queued_seconds: counts.oldest_queued.map(|oldest| now.since(oldest).as_secs()),
+            bytes_pushed: counts.bytes_pushed,
+        }
     }
 
     pub(crate) fn metrics_text(&self) -> Result<String, Trouble> {
@@ -66,7 +68,7 @@ impl Control {
     }
 
     /// Destinations that left the configuration are shown only while they have deliveries.
-    fn counts(&self) -> Result<BTreeMap<String, DestinationCounts>, Trouble> {
+    pub(super) fn counts(&self) -> Result<BTreeMap<String, DestinationCounts>, Trouble> {
         let mut counts = self.queue.reader.with(inspect::counts)?;
         counts.retain(|name, counts| self.breaker_word(name).is_some() || counts.by_state.total() > 0);
         Ok(counts)

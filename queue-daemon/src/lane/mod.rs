@@ -80,6 +80,16 @@ impl Lane {
         self.nudge.notify_one();
     }
 
+    /// The engine that brings paths there.
+    pub(crate) fn engine(&self) -> &dyn Push {
+        &*self.push
+    }
+
+    /// The destination's row.
+    pub(crate) fn row(&self) -> i64 {
+        self.row
+    }
+
     /// The breaker's word, for status and metrics.
     #[must_use]
     pub fn breaker_word(&self) -> &'static str {

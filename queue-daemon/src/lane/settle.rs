@@ -29,12 +29,15 @@ pub(super) struct Outcome {
     path: StorePath,
     /// Bytes that left for it.
     bytes: u64,
+    /// The size of its NAR.
+    nar_bytes: u64,
     queued: Time,
 }
 
 impl Outcome {
     pub(super) fn of(leased: &Leased, settlement: Settlement) -> Self {
-        Self { settlement, path: leased.path.clone(), bytes: 0, queued: leased.queued }
+        let (path, nar_bytes, queued) = (leased.path.clone(), leased.nar_bytes, leased.queued);
+        Self { settlement, path, bytes: 0, nar_bytes, queued }
     }
 
     /// The same, with the bytes that left.
@@ -109,6 +112,9 @@ impl Lane {
             match applied {
                 Applied::Moved(state) => {
                     self.queue.metrics.settled(id, *state, now.since(outcome.queued), outcome.bytes);
+                    if let (StateName::Done, Some(progress)) = (state, self.queue.progress.of(id.as_str())) {
+                        progress.done(outcome.nar_bytes);
+                    }
                     self.log(outcome, *state);
                 }
                 Applied::Refused(refused) => {

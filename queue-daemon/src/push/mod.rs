@@ -146,6 +146,33 @@ pub struct Pushed {
     pub bytes: u64,
 }
 
+/// What a destination says of a path that it was brought before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Check {
+    /// It is there, with everything it needs.
+    There,
+    /// It is not, or not whole: why, as one line for people that names the path at fault where that is another one.
+    Missing(String),
+    /// There is nobody to ask.
+    Unknown,
+}
+
+/// What came of a check.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// One for each path that was asked for, in their order.
+    pub checks: Vec<Check>,
+    /// What the destination lacks, wholly or in part: paths asked for, and paths they need.
+    pub lost: Vec<StorePath>,
+}
+
+impl Checked {
+    /// Nobody can be asked about any of so many paths.
+    pub(crate) fn unknown(count: usize) -> Self {
+        Self { checks: vec![Check::Unknown; count], lost: Vec::new() }
+    }
+}
+
 /// One kind of destination.
 pub trait Push: Send + Sync {
     /// The kind's word, for logs and metrics.
@@ -162,6 +189,10 @@ pub trait Push: Send + Sync {
         reports: &'a Reports,
         stop: &'a Stop,
     ) -> Work<'a, Result<Pushed, Fault>>;
+
+    /// Asks the destination whether it still has paths that it was brought. Changes nothing there. A fault is one of
+    /// the destination: then nothing is known. Ends soon after `stop`.
+    fn check<'a>(&'a self, paths: &'a [StorePath], stop: &'a Stop) -> Work<'a, Result<Checked, Fault>>;
 }
 
 /// Both tails of a child as text that cannot drive a terminal; stderr last.

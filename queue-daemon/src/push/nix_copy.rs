@@ -15,7 +15,7 @@ use serde_json::json;
 use service_kit::shutdown::Stop;
 use service_kit::telemetry::chain;
 
-use super::{Batch, Fault, Leased, Push, Pushed, Reports, Rules, Work};
+use super::{Batch, Check, Checked, Fault, Leased, Push, Pushed, Reports, Rules, Work};
 use crate::config::QueueConfig;
 use crate::delivery::FaultClass;
 
@@ -105,6 +105,18 @@ impl Push for NixCopy {
             let all_there = self.ask(batch.leased, reports, stop).await?;
             let present = batch.closure.iter().filter(|_| all_there).map(|info| info.path.clone());
             Ok(Pushed { present: present.collect(), bytes: 0 })
+        })
+    }
+
+    fn check<'a>(&'a self, paths: &'a [StorePath], stop: &'a Stop) -> Work<'a, Result<Checked, Fault>> {
+        Box::pin(async move {
+            let lost = self.commands.missing(&self.url, paths, stop.requested()).await;
+            let lost = lost.map_err(|error| self.fault(&error))?;
+            let check = |path: &StorePath| match lost.contains(path) {
+                true => Check::Missing("it is not valid there".into()),
+                false => Check::There,
+            };
+            Ok(Checked { checks: paths.iter().map(check).collect(), lost })
         })
     }
 }

@@ -10,13 +10,13 @@ use std::time::Duration;
 use nix_store::copy::NixCommands;
 use nix_store::{PathInfo, Store, StoreError};
 use nix_types::signature::fingerprint;
-use nix_types::{SecretKey, Sha256};
+use nix_types::{SecretKey, Sha256, StorePath};
 use serde_json::json;
 use service_kit::shutdown::Stop;
 use service_kit::telemetry::chain;
 
 use super::nix_copy::{commands, fault, paths};
-use super::{Batch, Fault, Leased, Push, Pushed, Reports, Rules, Work, keys};
+use super::{Batch, Check, Checked, Fault, Leased, Push, Pushed, Reports, Rules, Work, keys};
 use crate::config::QueueConfig;
 use crate::delivery::FaultClass;
 
@@ -70,8 +70,7 @@ impl SignStore {
             Ok(None) => return Err(Fault::Gone(path.clone())),
             Err(error) => return Err(unreachable(chain(&error))),
         };
-        let has = |name: &&&str| info.signatures.iter().any(|sig| sig.split(':').next() == Some(**name));
-        match names.iter().find(|name| !has(name)) {
+        match lacking(&info, names) {
             None => Ok(json!({ "kind": "local-store", "signed_by": names })),
             Some(name) => {
                 let why = format!("{path} was signed, but has no signature by {name}");
@@ -94,6 +93,31 @@ fn add_missing(store: &dyn Store, closure: &[PathInfo], keys: &[SecretKey]) -> R
         }
     }
     Ok(())
+}
+
+/// What the store says of each path now. One that is no longer there lacks nothing.
+fn check_all(store: &dyn Store, key_files: &[PathBuf], paths: &[StorePath]) -> Result<Checked, Fault> {
+    let keys = keys::read_all(key_files)?;
+    let names: Vec<&str> = keys.iter().map(SecretKey::name).collect();
+    let mut checked = Checked::default();
+    for path in paths {
+        let info = store.path_info(path).map_err(|error| unreachable(chain(&error)))?;
+        checked.checks.push(match info.as_ref().map(|info| lacking(info, &names)) {
+            None => Check::Unknown,
+            Some(None) => Check::There,
+            Some(Some(name)) => {
+                checked.lost.push(path.clone());
+                Check::Missing(format!("it has no signature by {name}"))
+            }
+        });
+    }
+    Ok(checked)
+}
+
+/// The first key by which a path is not signed.
+fn lacking<'a>(info: &PathInfo, names: &[&'a str]) -> Option<&'a str> {
+    let has = |name: &str| info.signatures.iter().any(|sig| sig.split(':').next() == Some(name));
+    names.iter().copied().find(|name| !has(name))
 }
 
 /// No path is to blame.
@@ -124,6 +148,15 @@ impl Push for SignStore {
             reports.sent();
             self.look(batch.leased, &keys, reports);
             Ok(Pushed::default())
+        })
+    }
+
+    fn check<'a>(&'a self, paths: &'a [StorePath], stop: &'a Stop) -> Work<'a, Result<Checked, Fault>> {
+        let (store, files, paths) = (Arc::clone(&self.store), self.key_files.clone(), paths.to_vec());
+        Box::pin(async move {
+            let looked = tokio::task::spawn_blocking(move || check_all(&*store, &files, &paths));
+            let Some(checked) = stop.or(looked).await else { return Err(Fault::Cancelled) };
+            checked.expect("asking the store does not panic: it returns its errors")
         })
     }
 }

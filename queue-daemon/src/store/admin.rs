@@ -105,7 +105,7 @@ pub(crate) fn expire(
     )?;
     tx.execute(
         "DELETE FROM presence WHERE (destination, path) IN (
-           SELECT destination, path FROM presence WHERE until_ms <= ?1 LIMIT ?2)",
+           SELECT destination, path FROM presence WHERE abs(until_ms) <= ?1 LIMIT ?2)",
         params![ms(now), CHUNK_ROWS],
     )?;
     super::cache::expire_archives(tx, now, CHUNK_ROWS)?;

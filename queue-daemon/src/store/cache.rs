@@ -1,9 +1,56 @@
 //! Statements about what destinations have: archives that were sent, and which cache it was.
 
+use nix_types::StorePath;
 use rusqlite::{Connection, OptionalExtension, params};
 use service_kit::clock::Time;
 
 use super::{RowError, ms, unsigned};
+
+/// What is remembered of a path at a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Remembered {
+    /// Nothing.
+    Nothing,
+    /// The destination had it.
+    There,
+    /// It was found to have lost it: whatever it says now, it is sent again.
+    Lost,
+}
+
+/// What is remembered of a path.
+pub(crate) fn remembered(
+    conn: &Connection,
+    destination: i64,
+    path: &str,
+    now: Time,
+) -> Result<Remembered, RowError> {
+    let until: Option<i64> = conn
+        .prepare_cached("SELECT until_ms FROM presence WHERE destination = ?1 AND path = ?2")?
+        .query_row(params![destination, path], |row| row.get(0))
+        .optional()?;
+    Ok(match until {
+        Some(until) if until > ms(now) => Remembered::There,
+        Some(until) if until < -ms(now) => Remembered::Lost,
+        Some(_) | None => Remembered::Nothing,
+    })
+}
+
+/// Remembers that a destination has lost these paths, until `until` or until they are there again: their rows have
+/// that time with a minus.
+pub(crate) fn remember_lost(
+    tx: &Connection,
+    destination: i64,
+    paths: &[StorePath],
+    until: Time,
+) -> Result<(), RowError> {
+    let mut insert = tx.prepare_cached(
+        "INSERT OR REPLACE INTO presence (destination, path, until_ms) VALUES (?1, ?2, ?3)",
+    )?;
+    for path in paths {
+        insert.execute(params![destination, path.as_str(), -ms(until)])?;
+    }
+    Ok(())
+}
 
 /// An archive that was sent to a destination under this key: its hash and its bytes.
 pub(crate) fn archive(

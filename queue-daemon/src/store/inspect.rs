@@ -123,6 +123,8 @@ pub(crate) struct DestinationCounts {
     pub(crate) paused: bool,
     pub(crate) bytes_pushed: u64,
     pub(crate) oldest_queued: Option<Time>,
+    /// NAR bytes of what is owed, as far as Nix noted them.
+    pub(crate) owed_nar_bytes: u64,
 }
 
 /// Counts by destination and state; destinations that left the configuration are there while they have deliveries.
@@ -145,13 +147,16 @@ pub(crate) fn counts(conn: &Connection) -> Result<BTreeMap<String, DestinationCo
         let Some(counts) = names.get(&row.get(0)?).and_then(|name| found.get_mut(name)) else { continue };
         counts.by_state.0.insert(state_word(row.get(1)?), unsigned(row.get(2)?));
     }
+    // `total` is no integer, so that it cannot overflow.
     let mut statement = conn.prepare_cached(
-        "SELECT destination, min(queued_ms) FROM delivery WHERE state < 10 GROUP BY destination",
+        "SELECT destination, min(queued_ms), CAST(min(total(nar_bytes), 9e18) AS INTEGER)
+         FROM delivery WHERE state < 10 GROUP BY destination",
     )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let Some(counts) = names.get(&row.get(0)?).and_then(|name| found.get_mut(name)) else { continue };
         counts.oldest_queued = Some(Time::from_ms(row.get(1)?));
+        counts.owed_nar_bytes = unsigned(row.get(2)?);
     }
     Ok(found)
 }

@@ -10,6 +10,7 @@ pub(crate) mod intake;
 pub(crate) mod lease;
 pub(crate) mod machine;
 pub(crate) mod schema;
+pub(crate) mod verify;
 
 use std::collections::HashMap;
 

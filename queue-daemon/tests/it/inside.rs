@@ -234,4 +234,20 @@ impl Push for Destination {
         };
         Box::pin(std::future::ready(result))
     }
+
+    fn check<'a>(&'a self, paths: &'a [StorePath], _: &'a Stop) -> Work<'a, Result<Checked, Fault>> {
+        let state = self.state.lock().unwrap();
+        if let Some(class) = state.fails {
+            let fault = Fault::Failed { class, why: "told to fail".into(), output: String::new() };
+            return Box::pin(std::future::ready(Err(fault)));
+        }
+        let lost: Vec<StorePath> =
+            paths.iter().filter(|path| !state.has.contains(path.as_str())).cloned().collect();
+        let check = |path: &StorePath| match state.has.contains(path.as_str()) {
+            true => Check::There,
+            false => Check::Missing("told to have lost it".into()),
+        };
+        let checks = paths.iter().map(check).collect();
+        Box::pin(std::future::ready(Ok(Checked { checks, lost })))
+    }
 }

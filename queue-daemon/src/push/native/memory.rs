@@ -12,7 +12,8 @@ use sqlite_kit::Lane as DbLane;
 
 use crate::config::CacheConfig;
 use crate::queue::Queue;
-use crate::store::{RowError, cache, lease};
+use crate::store::cache::{self, Remembered};
+use crate::store::RowError;
 
 /// The memory of one destination.
 pub(super) struct Memory {
@@ -35,19 +36,19 @@ impl Memory {
         Self { queue, row, ttl: cache.presence_ttl }
     }
 
-    /// Which of the paths the destination is remembered to have.
-    pub(super) async fn present(&self, paths: Vec<StorePath>) -> Vec<bool> {
+    /// What is remembered of each path.
+    pub(super) async fn of_paths(&self, paths: Vec<StorePath>) -> Vec<Remembered> {
         let (queue, row, now) = (Arc::clone(&self.queue), self.row, self.queue.clock.now());
         let count = paths.len();
         let asked = tokio::task::spawn_blocking(move || {
             queue.reader.with(|conn| {
-                paths.iter().map(|path| lease::is_present(conn, row, path.as_str(), now)).collect()
+                paths.iter().map(|path| cache::remembered(conn, row, path.as_str(), now)).collect()
             })
         });
-        let found: Result<Vec<bool>, RowError> = asked.await.expect("a look into the table does not panic");
+        let found: Result<Vec<Remembered>, RowError> = asked.await.expect("a look into the table does not panic");
         found.unwrap_or_else(|error| {
             tracing::debug!("presence unknown, the destination is asked: {}", chain(&error));
-            vec![false; count]
+            vec![Remembered::Nothing; count]
         })
     }
 

@@ -4,10 +4,12 @@
 //! once the narinfo that was read back says what it should. The destination itself is asked what it has. Several
 //! batches may be under way; a path that another one sends is waited for. Nothing unsigned leaves when there are keys.
 //!
-//! One batch: `cache` (is it our cache?) → `presence` (what does it have?) → `plan` (in which order?) → `upload`
+//! One batch: `cache` (is it our cache?) → `presence` (what does it have?) → `sort`, `plan` (what is to
+//! be done, in which order?) → `upload`
 //! (archives) → `publish` (narinfo, read back) → report.
 
 mod cache;
+mod check;
 mod encoding;
 mod faults;
 mod flights;
@@ -18,20 +20,21 @@ mod plan;
 mod presence;
 mod publish;
 mod session;
+mod sort;
 mod upload;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use nix_store::{Store, StoreDirs};
-use nix_types::CacheUrl;
+use nix_types::{CacheUrl, StorePath};
 use nix_types::cache_url::{Codec, Place as UrlPlace};
 use object_kit::{ObjectError, Throttle};
 use service_kit::clock::{Clock, Mono};
 use service_kit::shutdown::Stop;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
-use super::{Batch, Fault, Push, Pushed, Reports, Rules, Work};
+use super::{Batch, Checked, Fault, Push, Pushed, Reports, Rules, Work};
 use crate::config::CacheConfig;
 use crate::model::DestinationId;
 use crate::pack::{CHUNK_BYTES, Job, Packer, Recipe, SMALL_BYTES, WINDOW};
@@ -189,6 +192,16 @@ impl Push for Native {
         Box::pin(async move {
             let ended = stop.or(session::run(self, batch, reports)).await;
             ended.unwrap_or(Err(Fault::Cancelled))
+        })
+    }
+
+    fn check<'a>(&'a self, paths: &'a [StorePath], stop: &'a Stop) -> Work<'a, Result<Checked, Fault>> {
+        Box::pin(async move {
+            let checked = stop.or(self.look_at(paths)).await.unwrap_or(Err(Fault::Cancelled));
+            if checked.as_ref().is_ok_and(|checked| !checked.lost.is_empty()) {
+                self.doubt_cache().await;
+            }
+            checked
         })
     }
 }

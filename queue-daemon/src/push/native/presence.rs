@@ -7,8 +7,7 @@
 use std::collections::HashSet;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use nix_store::PathInfo;
-use nix_types::NarInfo;
+use nix_types::{NarInfo, StorePath};
 use nix_types::narinfo::NARINFO_BYTES_MAX;
 use object_kit::Objects;
 
@@ -29,8 +28,10 @@ const SPARED_BY_PAGE: usize = 8;
 /// What is known of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Seen {
-    /// The destination does not have it, or has something there that is no narinfo of it.
+    /// The destination does not have it.
     Absent,
+    /// It has something there that is no narinfo of it: why, as the end of a sentence.
+    Useless(String),
     /// It is there; what it says was not read.
     There,
     /// It is there and says this.
@@ -42,22 +43,20 @@ impl Native {
     pub(super) async fn ask_presence(
         &self,
         objects: &dyn Objects,
-        infos: &[&PathInfo],
+        paths: &[&StorePath],
         read: &[bool],
     ) -> Result<Vec<Seen>, Fault> {
         let listed =
-            if infos.len() >= LIST_FROM { self.list(objects, infos).await? } else { Listed::default() };
-        let mut all = Vec::with_capacity(infos.len());
-        for (infos, read) in infos.chunks(IN_HAND_MAX).zip(read.chunks(IN_HAND_MAX)) {
-            let mut questions: Vec<Work<'_, Result<Seen, Fault>>> = Vec::with_capacity(infos.len());
-            for (info, read) in infos.iter().zip(read) {
-                let key = NarInfo::key_of(&info.path);
+            if paths.len() >= LIST_FROM { self.list(objects, paths).await? } else { Listed::default() };
+        let mut all = Vec::with_capacity(paths.len());
+        for (paths, read) in paths.chunks(IN_HAND_MAX).zip(read.chunks(IN_HAND_MAX)) {
+            let mut questions: Vec<Work<'_, Result<Seen, Fault>>> = Vec::with_capacity(paths.len());
+            for (path, read) in paths.iter().zip(read) {
+                let key = NarInfo::key_of(path);
                 questions.push(match listed.has(&key) {
                     Some(false) => Box::pin(std::future::ready(Ok(Seen::Absent))),
                     Some(true) if !read => Box::pin(std::future::ready(Ok(Seen::There))),
-                    Some(true) | None => {
-                        Box::pin(async move { self.read_narinfo(objects, info, &key).await })
-                    }
+                    Some(true) | None => Box::pin(self.read_narinfo(objects, path)),
                 });
             }
             let seen: Vec<Seen> = stream::iter(questions).buffered(ASKED_AT_ONCE).try_collect().await?;
@@ -70,28 +69,23 @@ impl Native {
     pub(super) async fn read_narinfo(
         &self,
         objects: &dyn Objects,
-        info: &PathInfo,
-        key: &str,
+        path: &StorePath,
     ) -> Result<Seen, Fault> {
+        let key = &NarInfo::key_of(path);
         let found = objects.get(key, NARINFO_BYTES_MAX).await.map_err(|error| faults::of_object(&error))?;
         let Some(found) = found else { return Ok(Seen::Absent) };
         let text = encoding::undo(&found, self.url.params.transport.narinfo_compression, NARINFO_BYTES_MAX);
         let parsed =
             text.and_then(|text| NarInfo::parse(&text, self.store_dir()).map_err(|error| error.to_string()));
         match parsed {
-            Ok(narinfo) if narinfo.store_path == info.path => Ok(Seen::Says(Box::new(narinfo))),
-            Ok(_) => Ok(self.of_no_use(key, "is of another path")),
-            Err(why) => Ok(self.of_no_use(key, &why)),
+            Ok(narinfo) if narinfo.store_path == *path => Ok(Seen::Says(Box::new(narinfo))),
+            Ok(_) => Ok(Seen::Useless("is of another path".into())),
+            Err(why) => Ok(Seen::Useless(why)),
         }
     }
 
-    fn of_no_use(&self, key: &str, why: &str) -> Seen {
-        tracing::warn!(destination = %self.id, "{key} at {} is of no use and is written anew: {why}", self.shown);
-        Seen::Absent
-    }
-
-    async fn list(&self, objects: &dyn Objects, infos: &[&PathInfo]) -> Result<Listed, Fault> {
-        let mut asked: Vec<String> = infos.iter().map(|info| NarInfo::key_of(&info.path)).collect();
+    async fn list(&self, objects: &dyn Objects, paths: &[&StorePath]) -> Result<Listed, Fault> {
+        let mut asked: Vec<String> = paths.iter().map(|path| NarInfo::key_of(path)).collect();
         asked.sort_unstable();
         let mut listed = Listed::default();
         let mut cursor: Option<String> = None;

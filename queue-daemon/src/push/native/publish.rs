@@ -155,10 +155,9 @@ impl Native {
     /// The destination's own word: what it gives is what was meant.
     async fn read_back(&self, objects: &dyn Objects, meant: &NarInfo) -> Result<(), Fault> {
         let key = NarInfo::key_of(&meant.store_path);
-        let info = as_info(meant);
-        match self.read_narinfo(objects, &info, &key).await? {
+        match self.read_narinfo(objects, &meant.store_path).await? {
             Seen::Says(says) if says.to_text() == meant.to_text() => Ok(()),
-            Seen::Says(_) => {
+            Seen::Says(_) | Seen::Useless(_) => {
                 let why = format!("{key} at {} says something else than what was written", self.shown);
                 Err(Fault::failed(FaultClass::Failed, why))
             }
@@ -173,18 +172,4 @@ impl Native {
 /// Signatures of the store that are any.
 fn signatures(info: &PathInfo) -> Vec<Signature> {
     info.signatures.iter().filter_map(|text| Signature::parse(text).ok()).collect()
-}
-
-fn as_info(narinfo: &NarInfo) -> PathInfo {
-    PathInfo {
-        path: narinfo.store_path.clone(),
-        nar_hash: narinfo.nar_hash.to_string(),
-        nar_size: narinfo.nar_size,
-        references: narinfo.references.clone(),
-        deriver: narinfo.deriver.clone(),
-        registration_time: 0,
-        ultimate: false,
-        signatures: Vec::new(),
-        ca: narinfo.ca.clone(),
-    }
 }

@@ -19,9 +19,11 @@ use super::flights::{Claim, Flight};
 use super::plan::{Plan, largest_first};
 use super::presence::Seen;
 use super::publish::Publication;
+use super::sort::{self, Todo};
 use super::upload::Uploaded;
 use crate::delivery::FaultClass;
 use crate::push::{Batch, Fault, Pushed, Reports, Work, keys};
+use crate::store::cache::Remembered;
 
 /// Archives that are sent, or waited for, at once; fewer are really sent.
 const IN_HAND_MAX: usize = 512;
@@ -38,6 +40,8 @@ enum Sent {
     There(Box<NarInfo>),
     /// It is there, and is to be signed.
     Unsigned(Flight),
+    /// It is there, and waits for what it needs.
+    Waits,
 }
 
 type Publishing<'a> = Work<'a, Result<Vec<(usize, Result<NarInfo, Fault>)>, Fault>>;
@@ -81,22 +85,21 @@ async fn send(engine: &Native, objects: &dyn Objects, info: &PathInfo, there: bo
                 return Ok(Sent::Archive(uploaded, flight));
             }
             Claim::Theirs(waiting) => {
-                if waiting.arrives().await {
-                    let key = NarInfo::key_of(&info.path);
-                    if let Seen::Says(narinfo) = engine.read_narinfo(objects, info, &key).await? {
-                        return Ok(Sent::There(narinfo));
-                    }
+                if waiting.arrives().await
+                    && let Seen::Says(narinfo) = engine.read_narinfo(objects, &info.path).await?
+                {
+                    return Ok(Sent::There(narinfo));
                 }
             }
         }
     }
 }
 
-/// A path to be sent or signed.
+/// A path to be sent, signed or waited for.
 struct Node<'a> {
     info: &'a PathInfo,
-    /// What the destination says of it already.
-    there: Option<Box<NarInfo>>,
+    /// What is to be done about it: not nothing.
+    todo: Todo,
     uploaded: Option<Uploaded>,
     flight: Option<Flight>,
 }
@@ -143,38 +146,55 @@ impl<'a> Session<'a> {
             fruitless: 0,
             fruitful: false,
         };
-        let is_leased = |info: &PathInfo| session.leased.contains_key(info.path.as_str());
-        let remembered =
-            engine.memory.present(batch.closure.iter().map(|info| info.path.clone()).collect()).await;
-        // What is to be delivered is asked for whatever is remembered.
-        let unknown: Vec<&PathInfo> = batch
-            .closure
-            .iter()
-            .zip(remembered)
-            .filter(|(info, remembered)| !remembered || is_leased(info))
-            .map(|(info, _)| info)
-            .collect();
-        let read: Vec<bool> = unknown.iter().map(|info| is_leased(info)).collect();
-        let seen = engine.ask_presence(objects, &unknown, &read).await?;
+        let (asked, seen) = session.ask().await?;
+        let is_unsigned = |info: &PathInfo, narinfo: &NarInfo| {
+            engine.signed_anew(0, info, narinfo, &session.keys).is_some()
+        };
         let mut nodes = Vec::new();
-        for (info, seen) in unknown.into_iter().zip(seen) {
-            let there = match seen {
-                Seen::Absent => None,
-                Seen::There => {
-                    session.pushed.present.push(info.path.clone());
-                    continue;
+        let todos = sort::sort(batch.closure, seen, is_unsigned);
+        for ((info, todo), asked) in batch.closure.iter().zip(todos).zip(asked) {
+            match todo {
+                Todo::Nothing(Some(narinfo)) => session.delivered(info, &narinfo, None),
+                Todo::Nothing(None) if asked => session.pushed.present.push(info.path.clone()),
+                Todo::Nothing(None) => {} // remembered already
+                Todo::Send | Todo::Sign(_) | Todo::Wait(_) => {
+                    nodes.push(Node { info, todo, uploaded: None, flight: None });
                 }
-                Seen::Says(narinfo) => {
-                    if engine.signed_anew(0, info, &narinfo, &session.keys).is_none() {
-                        session.delivered(info, &narinfo, None);
-                        continue;
-                    }
-                    Some(narinfo)
-                }
-            };
-            nodes.push(Node { info, there, uploaded: None, flight: None });
+            }
         }
         Ok((nodes, session))
+    }
+
+    /// What is known of each path of the closure, and which of them the destination was asked for.
+    async fn ask(&self) -> Result<(Vec<bool>, Vec<Seen>), Fault> {
+        let (engine, closure) = (self.engine, self.batch.closure);
+        let is_leased = |info: &PathInfo| self.leased.contains_key(info.path.as_str());
+        let known = engine.memory.of_paths(closure.iter().map(|info| info.path.clone()).collect()).await;
+        // What is to be delivered is asked for whatever is remembered, unless that is that it was lost.
+        let is_asked = |(info, known): (&PathInfo, &Remembered)| match known {
+            Remembered::Nothing => true,
+            Remembered::There => is_leased(info),
+            Remembered::Lost => false,
+        };
+        let asked: Vec<bool> = closure.iter().zip(&known).map(is_asked).collect();
+        let infos: Vec<&PathInfo> =
+            closure.iter().zip(&asked).filter(|(_, asked)| **asked).map(|(info, _)| info).collect();
+        let paths: Vec<&StorePath> = infos.iter().map(|info| &info.path).collect();
+        let read: Vec<bool> = infos.iter().map(|info| is_leased(info)).collect();
+        let mut answers = engine.ask_presence(self.objects, &paths, &read).await?.into_iter();
+        let mut seen = Vec::with_capacity(closure.len());
+        for ((info, known), asked) in closure.iter().zip(&known).zip(&asked) {
+            let answer = if *asked { answers.next() } else { None };
+            if let Some(Seen::Useless(why)) = &answer {
+                let (path, shown) = (&info.path, &engine.shown);
+                tracing::warn!(destination = %engine.id, "the narinfo of {path} at {shown} is written anew: it {why}");
+            }
+            seen.push(answer.unwrap_or(match known {
+                Remembered::There => Seen::There,
+                Remembered::Nothing | Remembered::Lost => Seen::Absent,
+            }));
+        }
+        Ok((asked, seen))
     }
 
     /// Drives archives and publications until every path has been published or has failed.
@@ -189,6 +209,9 @@ impl<'a> Session<'a> {
             }
             if publishing.is_none() {
                 publishing = self.next_group().await;
+            }
+            if self.plan.is_over() {
+                break; // the last ones only waited
             }
             tokio::select! {
                 Some((place, sent)) = sends.next() => {
@@ -215,7 +238,12 @@ impl<'a> Session<'a> {
 
     fn send(&self, place: usize) -> Work<'a, (usize, Result<Sent, Fault>)> {
         let (engine, objects) = (self.engine, self.objects);
-        let (info, there) = (self.nodes[place].info, self.nodes[place].there.is_some());
+        let (info, there) = match &self.nodes[place] {
+            Node { todo: Todo::Wait(_), .. } => {
+                return Box::pin(std::future::ready((place, Ok(Sent::Waits))));
+            }
+            node => (node.info, matches!(node.todo, Todo::Sign(_))),
+        };
         if self.plan.has_failed(place) {
             return Box::pin(std::future::ready((place, Err(Fault::Cancelled)))); // with something it needs
         }
@@ -236,6 +264,7 @@ impl<'a> Session<'a> {
                 self.nodes[place].flight = Some(flight);
                 self.plan.archived(place);
             }
+            Ok(Sent::Waits) => self.plan.archived(place),
             Ok(Sent::There(narinfo)) => {
                 self.plan.published(place);
                 self.delivered(self.nodes[place].info, &narinfo, None);
@@ -247,21 +276,38 @@ impl<'a> Session<'a> {
 
     /// The paths that have all they need, on their way to be published.
     async fn next_group(&mut self) -> Option<Publishing<'a>> {
-        let ready = self.plan.take_ready(GROUP_MAX);
-        if ready.is_empty() {
-            return None;
-        }
-        let mut group = Vec::with_capacity(ready.len());
-        for place in ready {
-            group.push(self.publication(place).await);
+        let mut group = Vec::new();
+        while group.is_empty() {
+            let ready = self.plan.take_ready(GROUP_MAX);
+            if ready.is_empty() {
+                return None;
+            }
+            for place in ready {
+                match &self.nodes[place].todo {
+                    Todo::Wait(narinfo) => self.waited(place, narinfo.clone()),
+                    Todo::Nothing(_) | Todo::Send | Todo::Sign(_) => {
+                        group.push(self.publication(place).await);
+                    }
+                }
+            }
         }
         let (engine, objects) = (self.engine, self.objects);
         Some(Box::pin(engine.publish(objects, group)))
     }
 
+    /// All that a path needs is there, as it is itself.
+    fn waited(&mut self, place: usize, narinfo: Option<Box<NarInfo>>) {
+        self.plan.published(place);
+        let info = self.nodes[place].info;
+        match narinfo {
+            Some(narinfo) => self.delivered(info, &narinfo, None),
+            None => self.pushed.present.push(info.path.clone()),
+        }
+    }
+
     async fn publication(&self, place: usize) -> Publication {
         let (engine, node) = (self.engine, &self.nodes[place]);
-        if let Some(there) = &node.there {
+        if let Todo::Sign(there) = &node.todo {
             let anew = engine.signed_anew(place, node.info, there, &self.keys);
             return anew.expect("it lacked a signature when it was put into the plan");
         }

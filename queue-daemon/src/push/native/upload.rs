@@ -65,6 +65,7 @@ impl Native {
         let packed = sent.map_err(|fault| faults::unless_gone(fault, &info.path, &*self.store))?;
         let archive = Archive { file_hash: packed.file_hash, file_size: packed.file_size };
         self.memory.keep_archives(vec![(key.clone(), archive.clone())]);
+        self.progress.packed(packed.nar_size, packed.file_size);
         let (nar_size, bytes) = (packed.nar_size, transfer.sent());
         Ok(Uploaded { key, archive, nar_size, packed: Some(packed), bytes })
     }

@@ -1,0 +1,189 @@
+//! Does the destination still have what it was brought?
+//!
+//! In flow paths; out flows, for each, whether it can be had from there: its narinfo is there and is of this path, the
+//! archive it names is there with the size it names, and all of that is true of everything it needs. Only reads, and
+//! takes nobody's word but the destination's. The bytes of archives are not read back.
+
+use std::collections::{HashMap, VecDeque};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use nix_types::{NarInfo, StorePath};
+use object_kit::{KEY_MAX, Objects};
+use service_kit::text::one_line;
+
+use super::presence::Seen;
+use super::{Native, faults};
+use crate::push::{Check, Checked, Fault, Work};
+
+/// Paths that one check looks at, closures included; what is beyond them is taken to be there.
+const PATHS_MAX: usize = 200_000;
+/// Archives that are asked for at once.
+const ASKED_AT_ONCE: usize = 32;
+
+impl Native {
+    /// Looks at paths and everything they need.
+    pub(super) async fn look_at(&self, paths: &[StorePath]) -> Result<Checked, Fault> {
+        let objects = self.place.open();
+        let mut graph = Graph::new(paths);
+        loop {
+            let asked = graph.unknown();
+            if asked.is_empty() {
+                break;
+            }
+            let all: Vec<&StorePath> = asked.iter().collect();
+            let seen = self.ask_presence(&*objects, &all, &vec![true; all.len()]).await?;
+            let archives: Vec<Work<'_, Result<Node, Fault>>> =
+                seen.into_iter().map(|seen| self.node(&*objects, seen)).collect();
+            let found: Vec<Node> = stream::iter(archives).buffered(ASKED_AT_ONCE).try_collect().await?;
+            graph.learn(found);
+        }
+        if graph.paths.len() >= PATHS_MAX {
+            tracing::warn!(destination = %self.id, "a check at {} left out paths beyond {PATHS_MAX}", self.id);
+        }
+        Ok(graph.judge(paths.len()))
+    }
+
+    fn node<'a>(&'a self, objects: &'a dyn Objects, seen: Seen) -> Work<'a, Result<Node, Fault>> {
+        Box::pin(async move {
+            Ok(match seen {
+                Seen::Says(narinfo) => {
+                    let fault = archive_fault(objects, &narinfo).await?;
+                    Node { fault, needs: narinfo.references }
+                }
+                Seen::Useless(why) => Node::faulty(format!("its narinfo {}", one_line(&why))),
+                Seen::Absent | Seen::There => Node::faulty("its narinfo is not there".into()),
+            })
+        })
+    }
+}
+
+/// What is wrong with the archive a narinfo names, if anything is.
+async fn archive_fault(objects: &dyn Objects, narinfo: &NarInfo) -> Result<Option<String>, Fault> {
+    let key = narinfo.url.as_str();
+    let is_key = key.len() <= KEY_MAX && key.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    if !is_key {
+        let shown: String = key.chars().take(200).collect();
+        return Ok(Some(format!("its narinfo names an archive elsewhere, {}", one_line(&shown))));
+    }
+    let key_shown = one_line(key);
+    let plain = narinfo.compression == "none";
+    let meant = narinfo.file_size.or_else(|| plain.then_some(narinfo.nar_size));
+    let head = objects.head(key).await.map_err(|error| faults::of_object(&error))?;
+    Ok(match (head.map(|head| head.size), meant) {
+        (None, _) => Some(format!("its archive {key_shown} is not there")),
+        (Some(Some(has)), Some(meant)) if has != meant => {
+            Some(format!("its archive {key_shown} has {has} bytes instead of {meant}"))
+        }
+        (Some(_), _) => None,
+    })
+}
+
+/// What is known of one path.
+#[derive(Debug)]
+struct Node {
+    fault: Option<String>,
+    needs: Vec<StorePath>,
+}
+
+impl Node {
+    fn faulty(why: String) -> Self {
+        Self { fault: Some(why), needs: Vec::new() }
+    }
+}
+
+/// Paths and what they need, as the destination says.
+#[derive(Debug)]
+struct Graph {
+    /// Those that were asked for, then those they led to.
+    paths: Vec<StorePath>,
+    places: HashMap<StorePath, usize>,
+    /// Of the first so many paths.
+    nodes: Vec<Node>,
+}
+
+impl Graph {
+    fn new(paths: &[StorePath]) -> Self {
+        let places = paths.iter().cloned().enumerate().map(|(place, path)| (path, place)).collect();
+        Self { paths: paths.to_vec(), places, nodes: Vec::new() }
+    }
+
+    /// The paths nothing is known of yet.
+    fn unknown(&self) -> Vec<StorePath> {
+        self.paths[self.nodes.len()..].to_vec()
+    }
+
+    /// Takes what was found of the unknown ones, in their order.
+    fn learn(&mut self, found: Vec<Node>) {
+        for node in found {
+            for path in &node.needs {
+                if self.paths.len() < PATHS_MAX && !self.places.contains_key(path) {
+                    self.places.insert(path.clone(), self.paths.len());
+                    self.paths.push(path.clone());
+                }
+            }
+            self.nodes.push(node);
+        }
+    }
+
+    /// A path is there when it has no fault and nothing that it needs has one.
+    fn judge(&self, asked: usize) -> Checked {
+        let faulty: Vec<usize> = (0..self.nodes.len()).filter(|at| self.nodes[*at].fault.is_some()).collect();
+        let mut needed_by: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];
+        for (user, node) in self.nodes.iter().enumerate() {
+            for place in node.needs.iter().filter_map(|path| self.places.get(path)) {
+                needed_by[*place].push(user);
+            }
+        }
+        let mut cause: Vec<Option<usize>> = vec![None; self.nodes.len()];
+        let mut next: VecDeque<usize> = faulty.iter().copied().collect();
+        for place in &faulty {
+            cause[*place] = Some(*place);
+        }
+        while let Some(place) = next.pop_front() {
+            for user in &needed_by[place] {
+                if cause[*user].is_none() {
+                    cause[*user] = cause[place];
+                    next.push_back(*user);
+                }
+            }
+        }
+        let checks = (0..asked).map(|place| self.check(place, cause[place])).collect();
+        Checked { checks, lost: faulty.into_iter().map(|place| self.paths[place].clone()).collect() }
+    }
+
+    fn check(&self, place: usize, cause: Option<usize>) -> Check {
+        let Some(at_fault) = cause else { return Check::There };
+        let why = self.nodes[at_fault].fault.as_deref().unwrap_or_default();
+        if at_fault == place {
+            return Check::Missing(why.to_owned());
+        }
+        Check::Missing(format!("it needs {}, which is not whole: {why}", self.paths[at_fault]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(number: usize) -> StorePath {
+        StorePath::parse_str(&format!("/nix/store/{number:032}-p")).expect("well-formed")
+    }
+
+    fn node(fault: Option<&str>, needs: &[usize]) -> Node {
+        Node { fault: fault.map(str::to_owned), needs: needs.iter().map(|number| path(*number)).collect() }
+    }
+
+    #[test]
+    fn a_hole_far_down_is_named_to_all_that_need_it_and_to_nobody_else() {
+        let mut graph = Graph::new(&[path(0), path(1), path(2)]);
+        graph.learn(vec![node(None, &[0, 3]), node(None, &[1]), node(Some("gone"), &[])]);
+        assert_eq!(graph.unknown(), [path(3)]);
+        graph.learn(vec![node(None, &[4])]);
+        graph.learn(vec![node(Some("its narinfo is not there"), &[])]);
+        assert_eq!(graph.unknown(), []);
+        let checked = graph.judge(3);
+        let hole = format!("it needs {}, which is not whole: its narinfo is not there", path(4));
+        assert_eq!(checked.checks, [Check::Missing(hole), Check::There, Check::Missing("gone".into())]);
+        assert_eq!(checked.lost, [path(2), path(4)]);
+    }
+}
