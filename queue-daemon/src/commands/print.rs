@@ -64,7 +64,7 @@ impl Printer {
 
 fn lost_text(lost: &Lost) -> String {
     let gone = if lost.in_store { "" } else { "; it has left the local store too and cannot be sent again" };
-    let (path, missing) = (one_line(&lost.path), one_line(&lost.missing));
+    let (path, missing) = (one_line(&lost.path), one_line(&lost.why));
     format!("missing   {:<12} {path}  {missing}{gone}", lost.destination)
 }
 

@@ -210,8 +210,8 @@ pub struct Lost {
     pub destination: String,
     /// The store path.
     pub path: String,
-    /// What is missing of it.
-    pub missing: String,
+    /// What is missing of it, as one line.
+    pub why: String,
     /// False when it has left the local store too: it cannot be sent again.
     pub in_store: bool,
 }

@@ -176,7 +176,7 @@ async fn told(control: &Control, lane: &Lane, receipt: &Receipt, why: String) ->
     Lost {
         destination: lane.config.id.to_string(),
         path: receipt.path.to_string(),
-        missing: why,
+        why,
         in_store: valid.await.expect("asking the store does not panic: it returns its errors"),
     }
 }
@@ -205,8 +205,7 @@ async fn requeue(
             tracing::warn!(destination = %id, store.path = %path, "{id} has lost {path}, which is queued again: {why}");
         }
         let (chunk, now, mut rng) = (chunk.to_vec(), queue.clock.now(), queue.rng());
-        let written =
-            queue.db.call(DbLane::Normal, move |tx| rows::requeue(tx, &chunk, now, &mut rng)).await;
+        let written = queue.db.call(DbLane::Normal, move |tx| rows::requeue(tx, &chunk, now, &mut rng)).await;
         unhold(control, held).await;
         requeued += written.map_err(|error: sqlite_kit::CallError<RowError>| Trouble::unavailable(&error))?;
         queue.say_changed();

@@ -160,3 +160,43 @@ impl Push for SignStore {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nix_store::FakeStore;
+
+    use super::*;
+
+    /// The first test vector of RFC 8032: seed, then public key.
+    const PAIR: &str =
+        "nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2DXWpgBgrEKt9VL/tPJZAc6DuFy89qmIyWvAhpo9wdRGg==";
+
+    #[test]
+    fn a_path_that_lost_a_signature_is_missing_and_one_that_left_the_store_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = ["a", "b"].map(|name| folder.path().join(name));
+        keys.iter().for_each(|key| {
+            let name = key.file_name().and_then(|name| name.to_str()).unwrap();
+            std::fs::write(key, format!("{name}:{PAIR}")).unwrap();
+        });
+        let path = |digit: char| {
+            let hash = digit.to_string().repeat(32);
+            StorePath::parse_str(&format!("/nix/store/{hash}-p")).unwrap()
+        };
+        let store = FakeStore::new("/nix/store");
+        for (digit, signatures) in [('1', vec!["b:x".to_owned(), "a:y".into()]), ('2', vec!["a:y".into()])] {
+            store.add_simple(&path(digit), &[]).unwrap();
+            let info = store.path_info(&path(digit)).unwrap().unwrap();
+            store.add(PathInfo { signatures, ..info }).unwrap();
+        }
+        let checked = check_all(&store, &keys, &['1', '2', '3'].map(path)).unwrap();
+        let missing = Check::Missing("it has no signature by b".into());
+        assert_eq!(checked.checks, [Check::There, missing, Check::Unknown]);
+        assert_eq!(checked.lost, [path('2')]);
+        store.set_down(Some("away"));
+        assert!(check_all(&store, &keys, &[path('1')]).is_err_and(|fault| fault.is_unreachable()));
+        store.set_down(None);
+        std::fs::remove_file(&keys[0]).unwrap();
+        assert!(check_all(&store, &keys, &[path('1')]).is_err_and(|fault| fault.is_unreachable()));
+    }
+}

@@ -63,7 +63,9 @@ pub(crate) fn requeue(
             .prepare_cached(
                 "SELECT EXISTS (SELECT 1 FROM delivery WHERE id = ?1 AND state = ?2 AND changed_ms = ?3)",
             )?
-            .query_row(params![receipt.delivery, StateName::Done.code(), receipt.done_ms], |row| row.get(0))?;
+            .query_row(params![receipt.delivery, StateName::Done.code(), receipt.done_ms], |row| {
+                row.get(0)
+            })?;
         if !is_the_same {
             continue;
         }

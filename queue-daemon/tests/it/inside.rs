@@ -11,7 +11,7 @@ use eka_queue::config::{CacheConfig, Config};
 use eka_queue::control::client;
 use eka_queue::control::protocol::{self, Reply, Request};
 use eka_queue::delivery::{FaultClass, StateName};
-use eka_queue::push::{Batch, Fault, Push, Pushed, Reports, Rules, Work};
+use eka_queue::push::{Batch, Check, Checked, Fault, Push, Pushed, Reports, Rules, Work};
 use eka_queue::serve::{Running, Setup, start};
 use eka_queue::sockets::Inherited;
 use hook_wire::{FieldTag, Kind, Source, Status};

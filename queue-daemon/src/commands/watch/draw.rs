@@ -74,26 +74,47 @@ impl Line {
 
 /// The lines of a picture.
 pub(super) fn draw(frame: &Frame<'_>, width: usize, paint: bool) -> Vec<String> {
-    let mut lines = vec![head(frame)];
+    let mut lines = Vec::new();
+    wrap("", plain(head(frame)), width, &mut lines);
     if let Some(trouble) = frame.trouble {
         lines.push(Line::default().add(Paint::Red, one_line(trouble).to_string()));
     }
     if frame.rows.is_empty() {
         lines.push(Line::of("no destinations"));
     }
-    let names = frame.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0).min(NAME_MAX);
+    let columns = Columns::of(frame, width);
     for row in &frame.rows {
         lines.push(Line::default());
-        destination(row, names, width, &mut lines);
+        destination(row, columns, width, &mut lines);
     }
     if frame.rows.len() > 1 {
         lines.push(Line::default());
-        lines.push(in_all(frame));
+        wrap("", plain(in_all(frame)), width, &mut lines);
     }
     lines.into_iter().map(|line| line.finish(width, paint)).collect()
 }
 
-fn head(frame: &Frame<'_>) -> Line {
+/// The same for all destinations, so that they stand below each other.
+#[derive(Debug, Clone, Copy)]
+struct Columns {
+    name: usize,
+    bar: usize,
+}
+
+impl Columns {
+    fn of(frame: &Frame<'_>, width: usize) -> Self {
+        let longest = |length: &dyn Fn(&Row<'_>) -> usize| frame.rows.iter().map(length).max().unwrap_or(0);
+        let name = longest(&|row| shown_name(row).chars().count());
+        let beside = if width < WIDE { 9 } else { name + 12 + longest(&|row| row.pace().chars().count()) };
+        Self { name, bar: width.saturating_sub(beside).clamp(BAR_MIN, BAR_MAX) }
+    }
+}
+
+fn shown_name(row: &Row<'_>) -> String {
+    cut(&one_line(row.name).to_string(), NAME_MAX)
+}
+
+fn head(frame: &Frame<'_>) -> Vec<String> {
     let watched = frame.watched;
     let mut parts = vec![
         format!("eka-queue {}", one_line(&watched.version)),
@@ -105,36 +126,45 @@ fn head(frame: &Frame<'_>) -> Line {
     if watched.spool_files > 0 {
         parts.push(format!("{} file(s) in the spool", watched.spool_files));
     }
-    Line::of(parts.join(", "))
+    parts
 }
 
-fn destination(row: &Row<'_>, names: usize, width: usize, lines: &mut Vec<Line>) {
-    let name = cut(&one_line(row.name).to_string(), NAME_MAX);
-    let pace = row.pace();
+fn destination(row: &Row<'_>, columns: Columns, width: usize, lines: &mut Vec<Line>) {
+    let (name, pace) = (shown_name(row), row.pace());
+    let bar = |line| row.thousandths.map(|thousandths| barred(line, thousandths, columns.bar));
     if width < WIDE {
         lines.push(Line::of(name));
-        if let Some(thousandths) = row.thousandths {
-            let bar = width.saturating_sub(9).clamp(BAR_MIN, BAR_MAX);
-            lines.push(barred(Line::of("  "), thousandths, bar));
-        }
-        lines.push(Line::of(format!("  {pace}")));
+        lines.extend(bar(Line::of("  ")));
+        lines.extend((!pace.is_empty()).then(|| Line::of(format!("  {pace}"))));
     } else {
-        let line = Line::of(format!("{name:<names$}  "));
-        let bar = width.saturating_sub(names + 12 + pace.len()).clamp(BAR_MIN, BAR_MAX);
-        lines.push(match row.thousandths {
-            Some(thousandths) => barred(line, thousandths, bar).add(Paint::Plain, format!("  {pace}")),
-            None => line.add(Paint::Plain, pace),
-        });
+        let begin = || Line::of(format!("{name:<0$}  ", columns.name));
+        let line = bar(begin()).map_or_else(begin, |line| line.add(Paint::Plain, "  "));
+        lines.push(line.add(Paint::Plain, pace));
     }
     if let Some(note) = row.note() {
         lines.push(Line::of("  ").add(Paint::Yellow, note));
     }
-    wrapped(row, width, lines);
-    for moving in row.at.moving.iter().take(MOVING_SHOWN) {
-        lines.push(Line::of(on_its_way(moving)));
-    }
+    let counts = row.counts().into_iter().map(|(state, text)| (paint_of(state), text));
+    wrap("  ", counts.collect(), width, lines);
+    let moving = row.at.moving.iter().take(MOVING_SHOWN);
+    lines.extend(moving.map(|moving| Line::of(on_its_way(moving, width))));
     if row.at.moving.len() > MOVING_SHOWN {
         lines.push(Line::of(format!("    and {} more", row.at.moving.len() - MOVING_SHOWN)));
+    }
+}
+
+fn paint_of(state: Option<StateName>) -> Paint {
+    match state {
+        Some(StateName::Dead | StateName::Gone) => Paint::Red,
+        Some(StateName::Waiting) => Paint::Yellow,
+        Some(
+            StateName::Queued
+            | StateName::Leased
+            | StateName::Pushing
+            | StateName::Verifying
+            | StateName::Done,
+        )
+        | None => Paint::Plain,
     }
 }
 
@@ -147,52 +177,47 @@ fn barred(line: Line, thousandths: u64, columns: usize) -> Line {
         .add(Paint::Plain, format!("] {:>3}%", thousandths / 10))
 }
 
-/// The counts, on as many lines as they need.
-fn wrapped(row: &Row<'_>, width: usize, lines: &mut Vec<Line>) {
-    let mut line = Line::default();
-    for (state, text) in row.counts() {
-        let paint = match state {
-            Some(StateName::Dead | StateName::Gone) => Paint::Red,
-            Some(StateName::Waiting) => Paint::Yellow,
-            _ => Paint::Plain,
-        };
-        let (before, needs) = (line.len(), text.chars().count() + 3);
-        line = match before {
-            0 => Line::of("  "),
-            _ if before + needs > width => {
+fn plain(parts: Vec<String>) -> Vec<(Paint, String)> {
+    parts.into_iter().map(|text| (Paint::Plain, text)).collect()
+}
+
+/// Parts with commas between them, on as many lines as they need.
+fn wrap(indent: &str, parts: Vec<(Paint, String)>, width: usize, lines: &mut Vec<Line>) {
+    let mut line: Option<Line> = None;
+    for (paint, text) in parts {
+        let begun = match line {
+            None => Line::of(indent),
+            Some(line) if line.len() + text.chars().count() + 3 > width => {
                 lines.push(line.add(Paint::Plain, ","));
-                Line::of("  ")
+                Line::of(indent)
             }
-            _ => line.add(Paint::Plain, ", "),
+            Some(line) => line.add(Paint::Plain, ", "),
         };
-        line = line.add(paint, text);
+        line = Some(begun.add(paint, text));
     }
-    if line.len() > 0 {
-        lines.push(line);
-    }
+    lines.extend(line);
 }
 
 /// The name without the hash, which says little and is long; `eka-queue show` and `--json` have all of it.
-fn on_its_way(moving: &MovingPath) -> String {
+fn on_its_way(moving: &MovingPath, width: usize) -> String {
     let base = moving.path.rsplit('/').next().unwrap_or_default();
-    let name = base.split_once('-').map_or(base, |(_, name)| name);
-    let of = if moving.nar_bytes > 0 { format!(", NAR {}", bytes(moving.nar_bytes)) } else { String::new() };
-    let sent = format!("{} sent", bytes(moving.sent_bytes));
-    format!("    {:<22}{of:<16} {:>6}  {}", sent, span(moving.since_seconds), one_line(name))
+    let name = one_line(base.split_once('-').map_or(base, |(_, name)| name));
+    let sent = bytes(moving.sent_bytes);
+    if width < WIDE {
+        return format!("  {sent:>10}  {name}");
+    }
+    let of =
+        if moving.nar_bytes > 0 { format!("NAR {:>10}", bytes(moving.nar_bytes)) } else { String::new() };
+    format!("  {sent:>10} sent  {of:<14}  {:>6}  {name}", span(moving.since_seconds))
 }
 
-fn in_all(frame: &Frame<'_>) -> Line {
+fn in_all(frame: &Frame<'_>) -> Vec<String> {
     let owed: u64 = frame.rows.iter().map(|row| row.at.status.by_state.live()).sum();
     let owed_bytes = frame.rows.iter().fold(0_u64, |sum, row| sum.saturating_add(row.at.owed_nar_bytes));
     let done: u64 = frame.rows.iter().map(|row| row.done).sum();
-    let rate = frame
-        .rows
-        .iter()
-        .filter_map(|row| row.at.bytes_per_second)
-        .fold(0_u64, u64::saturating_add);
-    Line::of(format!(
-        "in all: {owed} owed ({} of NARs), {done} done since the watch began, {}/s",
-        bytes(owed_bytes),
-        bytes(rate)
-    ))
+    let rates = frame.rows.iter().filter_map(|row| row.at.bytes_per_second);
+    let mut parts = vec![format!("in all {owed} owed"), format!("{} of NARs", bytes(owed_bytes))];
+    parts.extend((!frame.still).then(|| format!("{done} done since the watch began")));
+    parts.push(format!("{}/s", bytes(rates.fold(0, u64::saturating_add))));
+    parts
 }

@@ -5,6 +5,8 @@
 
 mod draw;
 mod screen;
+#[cfg(test)]
+mod tests;
 mod text;
 mod view;
 
@@ -138,7 +140,7 @@ impl Show {
             },
             Self::Once => {
                 let width = if io::stdout().is_terminal() { screen::size().columns } else { usize::MAX };
-                draw::draw(&history.frame(), width, false).iter().try_for_each(|line| out(line))
+                draw::draw(&history.still(), width, false).iter().try_for_each(|line| out(line))
             }
             Self::Lines(changes) => changes.of(&history.frame()).iter().try_for_each(|line| out(line)),
             Self::Live(screen) => {

@@ -7,8 +7,7 @@ pub(super) fn bytes(count: u64) -> String {
         return format!("{count} B");
     }
     let (mut unit, mut rest) = (0, count);
-    // Rounded to tenths: 1,048,525 would be "1024.0 KiB".
-    while unit + 1 < UNITS.len() && rest >= 1_024 * 1_024 - 51 {
+    while unit + 1 < UNITS.len() && rest >= 1_024 * 1_024 {
         (unit, rest) = (unit + 1, rest / 1_024);
     }
     let tenths = u128::from(rest) * 10 / 1_024;
@@ -43,9 +42,8 @@ mod tests {
 
     #[test]
     fn sizes_are_short() {
-        let shown =
-            [0, 1_023, 1_024, 1_536, 1_048_524, 1_048_525, 1_048_576, 5 << 30, u64::MAX].map(bytes).join(", ");
-        assert_eq!(shown, "0 B, 1023 B, 1.0 KiB, 1.5 KiB, 1023.9 KiB, 1.0 MiB, 1.0 MiB, 5.0 GiB, 15.9 EiB");
+        let shown = [0, 1_023, 1_024, 1_536, 1_048_575, 1_048_576, 5 << 30, u64::MAX].map(bytes).join(", ");
+        assert_eq!(shown, "0 B, 1023 B, 1.0 KiB, 1.5 KiB, 1023.9 KiB, 1.0 MiB, 5.0 GiB, 15.9 EiB");
     }
 
     #[test]

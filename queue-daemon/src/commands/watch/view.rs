@@ -25,6 +25,8 @@ pub(super) struct Frame<'a> {
     pub(super) rows: Vec<Row<'a>>,
     /// Why there is nothing newer.
     pub(super) trouble: Option<&'a str>,
+    /// It is the only one: nothing can have been done since the watch began.
+    pub(super) still: bool,
 }
 
 /// One destination.
@@ -41,8 +43,7 @@ pub(super) struct Row<'a> {
 impl History {
     /// Takes a snapshot.
     pub(super) fn take(&mut self, watched: Watched) {
-        let restarted =
-            self.newest.as_ref().is_some_and(|newest| newest.uptime_seconds > watched.uptime_seconds);
+        let restarted = self.newest.as_ref().is_some_and(|newest| is_another_life(newest, &watched));
         if restarted {
             let newest = self.newest.iter().flat_map(|newest| &newest.destinations);
             self.before = newest.map(|(name, at)| (name.clone(), self.done(name, at))).collect();
@@ -76,7 +77,14 @@ impl History {
             let (done, nar_bytes) = self.done(name, at);
             Row { name, at, done, thousandths: thousandths(at, done, nar_bytes) }
         });
-        Frame { watched, rows: rows.collect(), trouble: self.trouble.as_deref() }
+        Frame { watched, rows: rows.collect(), trouble: self.trouble.as_deref(), still: false }
+    }
+
+    /// The same, to be shown once.
+    pub(super) fn still(&self) -> Frame<'_> {
+        let frame = self.frame();
+        let rows = frame.rows.into_iter().map(|row| Row { thousandths: None, ..row }).collect();
+        Frame { rows, still: true, ..frame }
     }
 
     /// Deliveries and NAR bytes that were done since the watch began.
@@ -88,6 +96,14 @@ impl History {
             at.done_nar_bytes_since_start.saturating_sub(begun.1).saturating_add(before.1),
         )
     }
+}
+
+/// Whether the daemon was started again between two snapshots: what only grows has shrunk.
+fn is_another_life(before: &Watched, now: &Watched) -> bool {
+    let done =
+        |watched: &Watched, name: &str| watched.destinations.get(name).map_or(0, |at| at.done_since_start);
+    now.uptime_seconds < before.uptime_seconds
+        || now.destinations.keys().any(|name| done(now, name) < done(before, name))
 }
 
 /// By bytes, which is closer to the time it takes; by number where Nix noted no sizes.
@@ -115,17 +131,20 @@ impl Row<'_> {
         }
     }
 
-    /// Rate and forecast, as far as they are known.
+    /// Rate and forecast, as far as they are known; may be empty.
     pub(super) fn pace(&self) -> String {
         if self.at.status.by_state.live() == 0 {
             return "nothing owed".into();
         }
-        let rate = self.at.bytes_per_second.map(|rate| format!("{}/s", bytes(rate)));
+        let stands = self.note().is_some();
+        let rate = self.at.bytes_per_second.filter(|rate| *rate > 0 || !stands);
+        let rate = rate.map(|rate| format!("{}/s", bytes(rate)));
         let eta = match self.at.eta_seconds {
-            Some(seconds) => format!("about {} left", span(seconds)),
-            None => "time left unknown".into(),
+            Some(seconds) => Some(format!("about {} left", span(seconds))),
+            None if stands => None, // and the note says why
+            None => Some("time left unknown".into()),
         };
-        rate.into_iter().chain([eta]).collect::<Vec<_>>().join(", ")
+        rate.into_iter().chain(eta).collect::<Vec<_>>().join(", ")
     }
 
     /// Deliveries by what matters to people; what there is none of is left out.
@@ -191,7 +210,7 @@ impl WatchedDestination {
 
 fn line(row: &Row<'_>) -> String {
     let mut parts: Vec<String> = row.counts().into_iter().map(|(_, text)| text).collect();
-    parts.push(row.pace());
+    parts.extend(Some(row.pace()).filter(|pace| !pace.is_empty()));
     parts.extend(row.note().map(str::to_owned));
     format!("{}: {}", row.name, parts.join(", "))
 }

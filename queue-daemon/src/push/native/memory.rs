@@ -12,8 +12,8 @@ use sqlite_kit::Lane as DbLane;
 
 use crate::config::CacheConfig;
 use crate::queue::Queue;
-use crate::store::cache::{self, Remembered};
 use crate::store::RowError;
+use crate::store::cache::{self, Remembered};
 
 /// The memory of one destination.
 pub(super) struct Memory {
@@ -45,7 +45,8 @@ impl Memory {
                 paths.iter().map(|path| cache::remembered(conn, row, path.as_str(), now)).collect()
             })
         });
-        let found: Result<Vec<Remembered>, RowError> = asked.await.expect("a look into the table does not panic");
+        let found: Result<Vec<Remembered>, RowError> =
+            asked.await.expect("a look into the table does not panic");
         found.unwrap_or_else(|error| {
             tracing::debug!("presence unknown, the destination is asked: {}", chain(&error));
             vec![Remembered::Nothing; count]

@@ -27,8 +27,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use nix_store::{Store, StoreDirs};
-use nix_types::{CacheUrl, StorePath};
 use nix_types::cache_url::{Codec, Place as UrlPlace};
+use nix_types::{CacheUrl, StorePath};
 use object_kit::{ObjectError, Throttle};
 use service_kit::clock::{Clock, Mono};
 use service_kit::shutdown::Stop;

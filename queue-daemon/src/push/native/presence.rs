@@ -7,8 +7,8 @@
 use std::collections::HashSet;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use nix_types::{NarInfo, StorePath};
 use nix_types::narinfo::NARINFO_BYTES_MAX;
+use nix_types::{NarInfo, StorePath};
 use object_kit::Objects;
 
 use super::{Native, encoding, faults};
@@ -66,11 +66,7 @@ impl Native {
     }
 
     /// Reads the narinfo of a path.
-    pub(super) async fn read_narinfo(
-        &self,
-        objects: &dyn Objects,
-        path: &StorePath,
-    ) -> Result<Seen, Fault> {
+    pub(super) async fn read_narinfo(&self, objects: &dyn Objects, path: &StorePath) -> Result<Seen, Fault> {
         let key = &NarInfo::key_of(path);
         let found = objects.get(key, NARINFO_BYTES_MAX).await.map_err(|error| faults::of_object(&error))?;
         let Some(found) = found else { return Ok(Seen::Absent) };

@@ -2,7 +2,7 @@
 
 use crate::world::{World, queue_program, run, tool};
 
-const SUBCOMMANDS: [&str; 14] = [
+const SUBCOMMANDS: [&str; 16] = [
     "serve",
     "status",
     "list",
@@ -14,6 +14,8 @@ const SUBCOMMANDS: [&str; 14] = [
     "pause",
     "resume",
     "drain",
+    "verify",
+    "watch",
     "check-config",
     "completions",
     "man",
@@ -47,7 +49,7 @@ fn the_version_is_the_packages() {
 
 #[test]
 fn wrong_usage_is_64_and_says_what_was_wrong() {
-    let wrong: [(&[&str], &str); 18] = [
+    let wrong: [(&[&str], &str); 20] = [
         (&[], "Usage: eka-queue"),
         (&["sttaus"], "similar subcommands exist: 'pause', 'status'"),
         (&["status", "--jsn"], "a similar argument exists: '--json'"),
@@ -61,6 +63,8 @@ fn wrong_usage_is_64_and_says_what_was_wrong() {
         (&["push", "--since", "2h", "/nix/store/x"], "cannot be used with"),
         (&["wait"], "<PATH>"),
         (&["wait", "--all", "--tag", "x"], "cannot be used with"),
+        (&["verify", "--state", "done"], "unexpected argument"),
+        (&["watch", "--interval", "soon"], "not a whole number with a unit"),
         (&["retry"], "--all"),
         (&["drop"], "--all"),
         (&["serve", "--log-format", "xml"], "text, json"),
@@ -78,7 +82,7 @@ fn wrong_usage_is_64_and_says_what_was_wrong() {
 fn without_a_daemon_every_command_ends_with_69_and_names_the_socket() {
     let world = World::new("");
     let path = world.valid_paths(1).remove(0);
-    let commands: [&[&str]; 10] = [
+    let commands: [&[&str]; 12] = [
         &["status"],
         &["list"],
         &["show", &path],
@@ -89,6 +93,8 @@ fn without_a_daemon_every_command_ends_with_69_and_names_the_socket() {
         &["pause"],
         &["resume"],
         &["drain"],
+        &["verify"],
+        &["watch"],
     ];
     let socket = world.path("control.sock");
     for command in commands {

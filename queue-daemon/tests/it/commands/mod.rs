@@ -11,4 +11,6 @@ mod retention;
 mod service;
 mod sign;
 mod steer;
+mod verify;
 mod wait;
+mod watch;
