@@ -172,7 +172,7 @@ fn a_folder_that_was_emptied_has_lost_everything_and_gets_it_again() {
     assert_eq!(verify(&world, &[], 0).out, "main: 699 there, 0 missing, 0 queued again\n");
     assert!(world.path("cache/nix-cache-info").exists());
     // What is queued again is kept from the garbage collector until it is delivered, and no longer.
-    assert_eq!(world.status()["gc_roots"], 0);
+    wait::until(SOON, || world.status()["gc_roots"] == 0);
 }
 
 #[test]
@@ -340,6 +340,34 @@ fn a_store_that_lost_a_path_gets_it_again() {
     assert!(deleted.status.success(), "{deleted:?}");
     let said = verify(&world, &[], 1);
     assert_eq!(missing(&said), [(paths[0].clone(), "it is not valid there".to_owned())]);
+    delivered(&world);
+    verify(&world, &[], 0);
+}
+
+/// A path that is there is not delivered while what it needs cannot be brought.
+#[test]
+fn no_receipt_is_given_again_while_the_hole_is_there() {
+    let mut world = World::new(FOLDER);
+    let [app, _, lib] = chain(&world);
+    world.start();
+    push(&world, std::slice::from_ref(&app));
+    fs::remove_file(archive_of(&world, &lib)).unwrap();
+    let whole = fs::read(&lib).unwrap();
+    let write = |bytes: &[u8]| {
+        let mut permissions = fs::metadata(&lib).unwrap().permissions();
+        std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
+        fs::set_permissions(&lib, permissions.clone()).unwrap();
+        fs::write(&lib, bytes).unwrap();
+        std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o444);
+        fs::set_permissions(&lib, permissions).unwrap();
+    };
+    write(b"bad\n");
+    verify(&world, &[], 1);
+    world.until("main", "dead", 1);
+    let why = world.list(&[])[0]["last_error"].as_str().unwrap().to_owned();
+    assert!(why.starts_with(&format!("it needs {lib}, which could not be sent: ")), "{why}");
+    write(&whole);
+    assert_eq!(world.ask(&["retry", "--all"]).code, 0);
     delivered(&world);
     verify(&world, &[], 0);
 }
