@@ -20,7 +20,6 @@ mod metrics;
 pub mod model;
 mod pack;
 pub mod peer;
-#[cfg_attr(not(test), expect(dead_code, reason = "the pictures are for the live view, which comes next"))]
 mod progress;
 pub mod push;
 pub mod queue;
