@@ -5,6 +5,7 @@
 //! `store` (the tables), `lane`, `push`; `delivery`, `breaker`, `route` and `filter` decide, without IO; `control` is
 //! for people; `serve` wires it all. It evaluates nothing and builds nothing.
 
+mod allocator;
 pub mod breaker;
 pub mod cli;
 mod commands;

@@ -32,6 +32,7 @@ pub(crate) struct Metrics {
     refused_frames: IntCounter,
     refused_spool_files: IntCounter,
     corrupt: IntCounter,
+    packs: IntCounterVec,
     deliveries: IntGaugeVec,
     oldest: IntGaugeVec,
     breaker: IntGaugeVec,
@@ -96,6 +97,7 @@ impl Metrics {
                 "eka_queue_corrupt_paths_total",
                 "Paths that are not what Nix registered, and were not sent.",
             ),
+            packs: counters("eka_queue_packs_total", "Archives packed.", &["codec"]),
             deliveries: gauges("eka_queue_deliveries", "Deliveries by state.", &["destination", "state"]),
             oldest: gauges(
                 "eka_queue_oldest_seconds",
@@ -146,6 +148,11 @@ impl Metrics {
 
     pub(crate) fn corrupt(&self) {
         self.corrupt.inc();
+    }
+
+    /// The counter of archives that are packed, by codec.
+    pub(crate) fn packs(&self) -> IntCounterVec {
+        self.packs.clone()
     }
 
     pub(crate) fn skipped(&self, id: &DestinationId) {

@@ -274,7 +274,7 @@ fn real_engines(queue: &Arc<Queue>, dirs: StoreDirs) -> Engines {
     let threads = settings.cpu_limit.or_else(|| std::thread::available_parallelism().map(usize::from).ok());
     let shares = native::Shares {
         queue: Arc::clone(queue),
-        packer: Packer::new(threads.unwrap_or(1), &recipes, queue.clock.clone()),
+        packer: Packer::new(threads.unwrap_or(1), &recipes, queue.clock.clone(), queue.metrics.packs()),
         throttle: settings.bandwidth_limit.map(|rate| Arc::new(native::limit(&queue.clock, rate))),
         dirs,
         destinations: recipes.len(),

@@ -25,6 +25,8 @@ const EARLY: Duration = Duration::from_secs(5 * 60);
 const KEPT: Duration = Duration::from_secs(5 * 60);
 /// How long after a renewal that failed the keys still in force are used without another try.
 const RENEW_AGAIN: Duration = Duration::from_secs(30);
+/// How long keys that are refused as wrong are not looked for again.
+const WRONG_AGAIN: Duration = Duration::from_secs(5);
 
 /// Access keys.
 #[derive(Clone, PartialEq, Eq)]
@@ -64,10 +66,11 @@ impl Credentials {
         }
     }
 
-    /// After these keys were refused as expired: whether there are others now.
-    pub(crate) async fn renew(&self, old: &Keys) -> Result<bool, Fault> {
+    /// After these keys were refused: whether there are others now. Where they were refused as `wrong` and not as
+    /// expired, the places are looked at again only from time to time.
+    pub(crate) async fn renew(&self, old: &Keys, wrong: bool) -> Result<bool, Fault> {
         match self {
-            Self::Chain(chain) => chain.renew(old).await,
+            Self::Chain(chain) => chain.renew(old, wrong).await,
             Self::Keys(_) | Self::Anonymous => Ok(false),
         }
     }
@@ -165,11 +168,15 @@ impl Chain {
         Ok(keys)
     }
 
-    async fn renew(&self, old: &Keys) -> Result<bool, Fault> {
+    async fn renew(&self, old: &Keys, wrong: bool) -> Result<bool, Fault> {
         let mut held = self.held.lock().await;
         // Somebody else may have renewed them meanwhile.
         if held.as_ref().is_some_and(|had| had.keys != *old) {
             return Ok(true);
+        }
+        let now = self.clock.mono();
+        if wrong && held.as_ref().is_some_and(|had| now.since(had.since) < WRONG_AGAIN) {
+            return Ok(false);
         }
         Ok(self.load_into(&mut held).await? != *old)
     }

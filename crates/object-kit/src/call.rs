@@ -22,6 +22,8 @@ use crate::{Body, BodySize, Moved, Throttle};
 const CHUNK: usize = 64 << 10;
 /// Most bytes that are read of an answer that says no.
 const REFUSAL_MAX: usize = 64 << 10;
+/// Bytes of an answer that count as a move: a server that gives one at a time must not hold us for as long as it likes.
+const MOVE_BYTES: usize = 16 << 10;
 /// Longest wait that a server's `Retry-After` is believed, in seconds.
 const RETRY_AFTER_MAX_S: u64 = 60;
 
@@ -173,7 +175,7 @@ impl Exchange {
             read(response, moves, bytes_max).await?
         } else {
             // What could not be read of a refusal does not change what it says.
-            refusal(response, moves).await
+            refusal(response).await
         };
         Ok(Answer { status, headers, body, sent: 0 })
     }
@@ -333,9 +335,12 @@ struct StuckError(Duration);
 struct AnswerTooLong(usize);
 
 async fn read(mut response: Response, moves: &Moves, bytes_max: usize) -> Result<Bytes, Fault> {
-    let mut body = BytesMut::new();
+    let (mut body, mut told) = (BytesMut::new(), 0);
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
-        moves.touch();
+        if body.len() + chunk.len() - told >= MOVE_BYTES {
+            moves.touch();
+            told = body.len() + chunk.len();
+        }
         if body.len().saturating_add(chunk.len()) > bytes_max {
             return Err(Fault::new(Class::Server, AnswerTooLong(bytes_max)));
         }
@@ -344,10 +349,10 @@ async fn read(mut response: Response, moves: &Moves, bytes_max: usize) -> Result
     Ok(body.freeze())
 }
 
-async fn refusal(mut response: Response, moves: &Moves) -> Bytes {
+async fn refusal(mut response: Response) -> Bytes {
+    // Short enough to come without a move.
     let mut body = BytesMut::new();
     while let Ok(Some(chunk)) = response.chunk().await {
-        moves.touch();
         let room = REFUSAL_MAX - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         if body.len() == REFUSAL_MAX {

@@ -194,7 +194,7 @@ impl S3 {
         keys::check(key)?;
         let part_bytes = self.core.part_min.max(size.at_most.div_ceil(PARTS_MAX)).max(1);
         let mut counted = Counted::new(body, size);
-        let (first, ended) = fill(&mut counted, part_bytes, BytesMut::new()).await?;
+        let (first, ended) = fill(&mut counted, part_bytes, room(part_bytes.min(size.at_most))?).await?;
         if ended {
             return self.put_whole(key, first, meta).await;
         }
@@ -206,6 +206,11 @@ impl S3 {
 fn existed(meta: &Meta, fault: &Fault) -> bool {
     let denied = fault.source.downcast_ref::<Denied>();
     meta.mode == Mode::Create && denied.is_some_and(|d| d.status == StatusCode::PRECONDITION_FAILED)
+}
+
+/// A buffer for so many bytes: one that grows takes up to twice as much, and for a moment three times.
+fn room(bytes: u64) -> Result<BytesMut, Fault> {
+    usize::try_from(bytes).map(BytesMut::with_capacity).map_err(Fault::local)
 }
 
 /// Takes from a body until there are `bytes` of it, or it ends; says whether it ended. A chunk that does not fit goes in

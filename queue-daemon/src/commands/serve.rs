@@ -39,6 +39,7 @@ pub(super) fn run(config: Config, arguments: &ServeArgs) -> ExitCode {
         }
         return EXIT_CONFIG.into();
     }
+    crate::allocator::bound();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
         .max_blocking_threads(BLOCKING_THREADS_MAX)

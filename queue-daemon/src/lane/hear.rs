@@ -127,9 +127,6 @@ impl Lane {
             Fault::Gone(path) if path == leased.path => plain(Event::Vanished),
             Fault::Gone(path) => self.reported_fault(leased, needs_what_is_gone(&path), standing),
             Fault::Failed { class, why, output } => {
-                if class == FaultClass::Corrupt {
-                    self.queue.metrics.corrupt();
-                }
                 self.fault_of(leased, class, why, output, standing.works())
             }
         }

@@ -16,8 +16,9 @@ use sha2::{Digest, Sha256 as Hasher};
 use super::shared::Unread;
 use super::{CHUNK_BYTES, Job, Packed};
 
-/// What each thread of zstd compresses at once, in bytes: small enough that several fit into the memory there is.
-const ZSTD_JOB_BYTES: u32 = 4 << 20;
+/// What each thread of zstd compresses at once, in bytes. It holds about twelve times that and eight times its window;
+/// with four times as much, archives are 0.6 % smaller and the memory there is does not suffice.
+const ZSTD_JOB_BYTES: u32 = 1 << 20;
 
 /// Why there is no archive.
 #[derive(Debug, thiserror::Error)]
@@ -55,10 +56,11 @@ impl PackError {
     }
 }
 
-/// Packs; gives every chunk to `emit`.
+/// Packs; gives every chunk to `emit`. With `threads` it is compressed in pieces by so many, at least 1: their number
+/// does not change what comes out, so that two machines make the same archive.
 pub(super) fn encode(
     job: &Job,
-    threads: u32,
+    threads: Option<u32>,
     emit: &mut dyn FnMut(Bytes) -> Result<(), Unread>,
 ) -> Result<Packed, PackError> {
     let mut listing = job.listing.then(Listing::default);
@@ -111,7 +113,7 @@ enum Encoder<'a> {
 }
 
 impl<'a> Encoder<'a> {
-    fn new(job: &Job, threads: u32, out: Chunks<'a>) -> io::Result<Self> {
+    fn new(job: &Job, threads: Option<u32>, out: Chunks<'a>) -> io::Result<Self> {
         let level = job.recipe.level;
         match job.recipe.codec {
             Codec::None => Ok(Self::None(out)),
@@ -120,7 +122,7 @@ impl<'a> Encoder<'a> {
                 if job.nar_size > 0 {
                     encoder.set_pledged_src_size(Some(job.nar_size))?;
                 }
-                if threads > 1 {
+                if let Some(threads) = threads {
                     encoder.set_parameter(zstd::zstd_safe::CParameter::NbWorkers(threads))?;
                     encoder.set_parameter(zstd::zstd_safe::CParameter::JobSize(ZSTD_JOB_BYTES))?;
                 }
@@ -128,7 +130,7 @@ impl<'a> Encoder<'a> {
             }
             Codec::Xz => {
                 let level = level.and_then(|level| u32::try_from(level).ok()).unwrap_or(6);
-                if threads > 1 {
+                if let Some(threads) = threads {
                     let stream = liblzma::stream::MtStreamBuilder::new()
                         .threads(threads)
                         .preset(level)

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use nix_store::nar::Listing;
 use nix_types::cache_url::Codec;
 use nix_types::{Sha256, StorePath};
+use prometheus::IntCounterVec;
 use service_kit::clock::Clock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -92,6 +93,8 @@ pub(crate) struct Packer {
     clock: Clock,
     /// Somebody will tidy up once nothing is asked for any more.
     tidying: AtomicBool,
+    /// Packs that were begun, by codec.
+    begun: IntCounterVec,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -108,8 +111,9 @@ struct Entry {
 }
 
 impl Packer {
-    /// A packer that computes on `threads` threads (at least 1) for destinations with these recipes.
-    pub(crate) fn new(threads: usize, recipes: &[Recipe], clock: Clock) -> Arc<Self> {
+    /// A packer that computes on `threads` threads (at least 1) for destinations with these recipes, and counts what
+    /// it begins.
+    pub(crate) fn new(threads: usize, recipes: &[Recipe], clock: Clock, begun: IntCounterVec) -> Arc<Self> {
         let threads = u32::try_from(threads.clamp(1, 1024)).unwrap_or(1);
         let mut users = HashMap::new();
         for recipe in recipes {
@@ -123,6 +127,7 @@ impl Packer {
             packs: Mutex::default(),
             clock,
             tidying: AtomicBool::new(false),
+            begun,
         })
     }
 
@@ -174,6 +179,7 @@ impl Packer {
     /// Small archives are packed in one go by the runtime's threads; a large one waits for its readers, on a thread of
     /// its own.
     fn start(self: &Arc<Self>, job: Job, pack: Arc<Shared>) {
+        self.begun.with_label_values(&[job.recipe.codec.name()]).inc();
         let threads = self.threads_for(&job);
         let work = Work { job, pack, cpu: Arc::clone(&self.cpu), threads };
         if work.is_small() {
@@ -196,14 +202,10 @@ impl Packer {
         }
     }
 
-    fn threads_for(&self, job: &Job) -> u32 {
-        let wanted = match job.recipe.parallel {
-            Some(false) => 1,
-            Some(true) => THREADS_MAX,
-            None if job.nar_size >= THREADS_FROM => THREADS_MAX,
-            None => 1,
-        };
-        wanted.min(self.threads)
+    /// How many threads compress it in pieces; `None` when it is compressed in one.
+    fn threads_for(&self, job: &Job) -> Option<u32> {
+        let in_pieces = job.recipe.parallel.unwrap_or(job.nar_size >= THREADS_FROM);
+        in_pieces.then_some(THREADS_MAX.min(self.threads))
     }
 
     fn packs(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Entry>> {
@@ -236,7 +238,7 @@ struct Work {
     job: Job,
     pack: Arc<Shared>,
     cpu: Arc<Semaphore>,
-    threads: u32,
+    threads: Option<u32>,
 }
 
 impl Work {
@@ -245,7 +247,7 @@ impl Work {
     }
 
     async fn permit(&self) -> OwnedSemaphorePermit {
-        let many = Arc::clone(&self.cpu).acquire_many_owned(self.threads).await;
+        let many = Arc::clone(&self.cpu).acquire_many_owned(self.threads.unwrap_or(1)).await;
         many.expect("the semaphore of the packer is never closed")
     }
 

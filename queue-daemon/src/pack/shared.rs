@@ -2,7 +2,8 @@
 //!
 //! In flow chunks from whoever packs; out flow the same chunks to each reader, and then the end. At most [`WINDOW`]
 //! chunks are kept; while nothing had to be let go of, somebody may still join. A slow reader holds up the packing, and
-//! with it the others, but not for longer than [`FALL_OUT`]: then it is cut off.
+//! with it the others, but not for long: one that stands still is cut off after [`FALL_OUT`], and one that is merely
+//! slow when so much and half of all the time has gone by waiting for it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -22,12 +23,13 @@ pub(super) struct Unread;
 
 /// The reader was cut off: it held up others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this destination took longer than {}s for a piece that others waited for; it gets a pack of its own", FALL_OUT.as_secs())]
+#[error("this destination held up others for more than {}s; it gets a pack of its own", FALL_OUT.as_secs())]
 pub(crate) struct Fell;
 
 /// An archive that is packed, or was.
 #[derive(Debug)]
 pub(super) struct Shared {
+    begun: Instant,
     state: Mutex<State>,
     /// A reader has moved or gone.
     moved: Condvar,
@@ -50,6 +52,14 @@ struct Place {
     id: u64,
     /// The chunk it gets next, counted from the beginning.
     next: usize,
+    /// How long others have waited for it.
+    held_up: Duration,
+}
+
+impl Place {
+    fn new(id: u64) -> Self {
+        Self { id, next: 0, held_up: Duration::ZERO }
+    }
 }
 
 impl State {
@@ -70,13 +80,34 @@ impl State {
         }
         self.chunks.len() < WINDOW
     }
+
+    /// So long was waited for the slowest. Those that hold up others are cut off, when they stand still or when it
+    /// comes to more than `patience`; true if so. One that holds up nobody is left alone, however slow it is.
+    fn hold_up(&mut self, span: Duration, still: bool, patience: Duration) -> bool {
+        let (slowest, upto) = (self.slowest(), self.upto());
+        if self.readers.iter().all(|reader| reader.next < upto) {
+            return false;
+        }
+        let before = self.readers.len();
+        self.readers.retain_mut(|reader| {
+            let is_slowest = Some(reader.next) == slowest;
+            reader.held_up += if is_slowest { span } else { Duration::ZERO };
+            !(is_slowest && (still || reader.held_up > patience))
+        });
+        self.readers.len() < before
+    }
 }
 
 impl Shared {
     /// An archive with its first reader.
     pub(super) fn new() -> (Arc<Self>, Reader) {
-        let state = State { readers: vec![Place { id: 0, next: 0 }], next_id: 1, ..State::default() };
-        let shared = Arc::new(Self { state: Mutex::new(state), moved: Condvar::new(), news: Notify::new() });
+        let state = State { readers: vec![Place::new(0)], next_id: 1, ..State::default() };
+        let shared = Arc::new(Self {
+            begun: Instant::now(),
+            state: Mutex::new(state),
+            moved: Condvar::new(),
+            news: Notify::new(),
+        });
         let reader = Reader { pack: Arc::clone(&shared), id: 0 };
         (shared, reader)
     }
@@ -89,7 +120,7 @@ impl Shared {
         }
         let id = state.next_id;
         state.next_id += 1;
-        state.readers.push(Place { id, next: 0 });
+        state.readers.push(Place::new(id));
         Some(Reader { pack: Arc::clone(self), id })
     }
 
@@ -123,12 +154,14 @@ impl Shared {
                 waits(true);
                 Instant::now()
             });
-            if since.elapsed() >= FALL_OUT {
-                cut_off_the_slowest(&mut state);
-                self.news.notify_waiters();
-            }
+            let looked = Instant::now();
             let waited = self.moved.wait_timeout(state, LOOK_EVERY);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            // At most half of the others' time, beside what everybody may take.
+            let patience = FALL_OUT + self.begun.elapsed() / 2;
+            if state.hold_up(looked.elapsed(), since.elapsed() >= FALL_OUT, patience) {
+                self.news.notify_waiters();
+            }
         }
         if state.readers.is_empty() {
             return Err(Unread);
@@ -157,15 +190,6 @@ impl Shared {
 
 fn joinable(state: &State) -> bool {
     state.base == 0 && !matches!(state.end, Some(Err(_)))
-}
-
-/// Readers that hold up others are cut off; one that holds up nobody is left alone, however slow it is.
-fn cut_off_the_slowest(state: &mut State) {
-    let (slowest, upto) = (state.slowest(), state.upto());
-    let others_wait = state.readers.iter().any(|reader| reader.next == upto);
-    if others_wait {
-        state.readers.retain(|reader| Some(reader.next) != slowest);
-    }
 }
 
 /// What a reader gets.

@@ -47,6 +47,10 @@ fn files(files: usize, bytes: usize) -> Files {
     Files { _folder: folder, path, nar }
 }
 
+fn packer(threads: usize, recipes: &[Recipe]) -> Arc<Packer> {
+    Packer::new(threads, recipes, Clock::system(), crate::metrics::Metrics::new().packs())
+}
+
 fn recipe(codec: Codec) -> Recipe {
     Recipe { codec, level: None, parallel: None }
 }
@@ -86,7 +90,7 @@ async fn every_codec_small_and_large_gives_the_archive_back() {
             if codec == Codec::Xz && files.nar.len() > 20 << 20 {
                 continue; // slow, and no other code runs
             }
-            let packer = Packer::new(2, &[recipe(codec)], Clock::system());
+            let packer = packer(2, &[recipe(codec)]);
             let mut reader = packer.open(&job(&files, recipe(codec)), false);
             let (bytes, packed) = read(&mut reader).await.unwrap();
             assert!(unpacked(codec, &bytes) == files.nar, "{codec}: another archive");
@@ -97,10 +101,25 @@ async fn every_codec_small_and_large_gives_the_archive_back() {
     }
 }
 
+/// Two machines that push the same path to one cache must not disagree on its bytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_does_not_depend_on_the_number_of_threads() {
+    let files = files(1, 9 << 20);
+    for codec in [Codec::Zstd, Codec::Xz] {
+        let recipe = Recipe { parallel: Some(true), level: Some(1), ..recipe(codec) };
+        let mut made = Vec::new();
+        for threads in [1, 3] {
+            let mut reader = packer(threads, &[recipe]).open(&job(&files, recipe), false);
+            made.push(read(&mut reader).await.unwrap().0);
+        }
+        assert!(made[0] == made[1], "{codec}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_registered_so_has_no_end() {
     for files in [files(1, 10), files(1, 12 << 20)] {
-        let packer = Packer::new(1, &[], Clock::system());
+        let packer = packer(1, &[]);
         let good = job(&files, recipe(Codec::Zstd));
         let wrong_hash = Job { nar_hash: Sha256::of(b"other"), ..good.clone() };
         let mut reader = packer.open(&wrong_hash, false);
@@ -120,7 +139,7 @@ async fn what_is_not_registered_so_has_no_end() {
 async fn two_readers_share_one_pack_and_a_third_comes_too_late() {
     let files = files(1, 24 << 20);
     let recipe = recipe(Codec::None);
-    let packer = Packer::new(1, &[recipe, recipe, recipe], Clock::system());
+    let packer = packer(1, &[recipe, recipe, recipe]);
     let job = job(&files, recipe);
     let mut first = packer.open(&job, false);
     let mut second = packer.open(&job, false);
@@ -142,7 +161,7 @@ async fn small_archives_are_kept_for_others_and_not_for_one_alone() {
     let files = files(1, 1_000);
     let recipe = recipe(Codec::Zstd);
     for (users, kept) in [(2, 1), (1, 0)] {
-        let packer = Packer::new(1, &vec![recipe; users], Clock::system());
+        let packer = packer(1, &vec![recipe; users]);
         let mut reader = packer.open(&job(&files, recipe), false);
         read(&mut reader).await.unwrap();
         drop(reader);
@@ -154,7 +173,7 @@ async fn small_archives_are_kept_for_others_and_not_for_one_alone() {
 async fn a_reader_that_holds_up_another_is_cut_off() {
     let files = files(1, 24 << 20);
     let recipe = recipe(Codec::None);
-    let packer = Packer::new(1, &[recipe, recipe], Clock::system());
+    let packer = packer(1, &[recipe, recipe]);
     let job = job(&files, recipe);
     let mut quick = packer.open(&job, false);
     let mut slow = packer.open(&job, false);
@@ -167,7 +186,7 @@ async fn a_reader_that_holds_up_another_is_cut_off() {
 async fn who_joins_does_not_depend_on_who_began() {
     let files = files(1, 1_000);
     let recipe = recipe(Codec::Zstd);
-    let packer = Packer::new(1, &[recipe, recipe], Clock::system());
+    let packer = packer(1, &[recipe, recipe]);
     let job = job(&files, recipe);
     // All processors are taken, so the first cannot begin; and then it is gone.
     let taken = Arc::clone(&packer.cpu).acquire_owned().await.unwrap();
@@ -181,7 +200,7 @@ async fn who_joins_does_not_depend_on_who_began() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pack_that_nobody_reads_any_more_ends() {
     let files = files(1, 24 << 20);
-    let packer = Packer::new(1, &[], Clock::system());
+    let packer = packer(1, &[]);
     let job = job(&files, recipe(Codec::None));
     drop(packer.open(&job, false));
     // It has given its processor back.

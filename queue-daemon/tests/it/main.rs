@@ -17,6 +17,7 @@ mod hostile;
 mod inside;
 mod intake;
 mod migrate;
+mod native;
 mod nobody;
 mod outage;
 mod poison;

@@ -22,6 +22,8 @@ pub(crate) struct World {
     // Declared first, so that it ends before its folder goes.
     daemon: Option<Guard>,
     root: tempfile::TempDir,
+    /// Where its Nix store and everything of it is.
+    nix: PathBuf,
 }
 
 /// What a program said and how it ended.
@@ -50,7 +52,8 @@ impl World {
     }
 
     fn in_folder(root: tempfile::TempDir, queue: &str, caches: &str) -> World {
-        let world = World { daemon: None, root };
+        let nix = root.path().join("nix");
+        let world = World { daemon: None, root, nix };
         world.configure(queue, caches);
         let (socket, spool) = (world.path("enqueue.sock"), world.path("spool"));
         let text = format!("socket = {}\nspool = {}\n", socket.display(), spool.display());
@@ -58,6 +61,12 @@ impl World {
         let made = world.tool("nix-store").arg("--init").output().unwrap();
         assert!(made.status.success(), "nix-store --init: {made:?}");
         world
+    }
+
+    /// Another daemon on the store of a machine, in a folder of its own.
+    pub(crate) fn beside(first: &World) -> World {
+        let root = tempfile::Builder::new().prefix("eka-").tempdir().unwrap();
+        World { daemon: None, root, nix: first.nix.clone() }
     }
 
     /// Writes the configuration anew; `$W` in it stands for the world's folder.
@@ -207,10 +216,10 @@ impl World {
     /// A command in the world's Nix store, with nothing of the tester's own settings.
     pub(crate) fn at_home(&self, mut command: Command) -> Command {
         command
-            .env("NIX_STORE_DIR", self.path("nix/store"))
-            .env("NIX_STATE_DIR", self.path("nix/var"))
-            .env("NIX_LOG_DIR", self.path("nix/log"))
-            .env("NIX_CONF_DIR", self.path("nix/etc"))
+            .env("NIX_STORE_DIR", self.nix.join("store"))
+            .env("NIX_STATE_DIR", self.nix.join("var"))
+            .env("NIX_LOG_DIR", self.nix.join("log"))
+            .env("NIX_CONF_DIR", self.nix.join("etc"))
             .env("NIX_CONFIG", "substituters =\nsandbox = false\nbuild-users-group =\n")
             .env("HOME", self.path(""))
             .env_remove("NIX_REMOTE")

@@ -167,10 +167,11 @@ impl Core {
                 }
                 Err(fault) => fault,
             };
-            let expired = fault.source.downcast_ref::<Denied>().is_some_and(Denied::expired);
-            if let (true, false, Some(keys)) = (expired, learnt.keys, &keys) {
+            let denied = fault.source.downcast_ref::<Denied>();
+            let (expired, wrong) = (denied.is_some_and(Denied::expired), denied.is_some_and(Denied::wrong));
+            if let (true, false, Some(keys)) = (expired || wrong, learnt.keys, &keys) {
                 learnt.keys = true;
-                if self.credentials.renew(keys).await? {
+                if self.credentials.renew(keys, wrong).await? {
                     continue;
                 }
             }
@@ -242,6 +243,11 @@ impl Denied {
             self.code.as_str(),
             "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "InvalidToken"
         )
+    }
+
+    /// The keys are none, or no more: somebody may have put others in their place.
+    fn wrong(&self) -> bool {
+        matches!(self.code.as_str(), "InvalidAccessKeyId" | "SignatureDoesNotMatch")
     }
 }
 

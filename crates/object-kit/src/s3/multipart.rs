@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use reqwest::Method;
 use reqwest::header::{ETAG, HeaderMap, IF_NONE_MATCH};
 use tracing::warn;
 
 use super::call::{ABORT_TIME, Call, Core, denied};
-use super::{ANSWER_MAX, S3, existed, fill};
+use super::{ANSWER_MAX, S3, existed, fill, room};
 use crate::body::Counted;
 use crate::error::{Class, Fault, chain};
 use crate::http::head;
@@ -51,7 +51,7 @@ pub(super) async fn put(
         if ended {
             break;
         }
-        let filled = fill(counted, part_bytes, BytesMut::new());
+        let filled = fill(counted, part_bytes, room(part_bytes)?);
         tokio::pin!(filled);
         (part, ended) = loop {
             tokio::select! {

@@ -259,6 +259,24 @@ async fn keys_that_a_bucket_calls_expired_are_renewed_once() {
     assert_eq!(asked.who().await.unwrap_err().class, Class::Credentials);
 }
 
+/// Somebody mends the file: the right keys are used without a restart, and wrong ones are not looked for all the time.
+#[tokio::test]
+async fn keys_that_a_bucket_calls_wrong_are_looked_for_again() {
+    for code in ["InvalidAccessKeyId", "SignatureDoesNotMatch"] {
+        let home = files("[default]\naws_access_key_id=OLD\naws_secret_access_key=s\n", "");
+        let (clock, manual) = Clock::manual(START);
+        let asked = Asked::new(chain(home.path(), &[], clock));
+        assert_eq!(asked.who().await.unwrap(), "OLD");
+        let wrong = Fault::Answer(403, Vec::new(), format!("<Error><Code>{code}</Code></Error>"));
+        asked.cache.fault(Rule { times: 2, ..Rule::once("PUT", "", wrong) });
+        let new = "[default]\naws_access_key_id=NEW\naws_secret_access_key=s\n";
+        std::fs::write(home.path().join(".aws/credentials"), new).unwrap();
+        assert_eq!(asked.who().await.unwrap_err().class, Class::Credentials, "{code}: just read");
+        manual.step(Duration::from_secs(6));
+        assert_eq!(asked.who().await.unwrap(), "NEW", "{code}");
+    }
+}
+
 #[tokio::test]
 async fn a_web_identity_that_is_refused_says_why() {
     let (service, home) = (Cache::start(), tempfile::tempdir().unwrap());

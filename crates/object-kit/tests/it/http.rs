@@ -183,6 +183,22 @@ async fn an_answer_that_trickles_in_is_waited_for() {
     assert!(place.get("x", 20).await.unwrap().unwrap().bytes == bytes(20));
 }
 
+/// A byte at a time is no progress: such a server would hold us for as long as it likes.
+#[tokio::test]
+async fn a_server_that_gives_a_byte_at_a_time_is_given_up() {
+    let cache = Cache::start();
+    cache.insert("/base/x", &bytes(10_000));
+    cache.fault(Rule::always("GET", "", Fault::Trickle(1, Duration::from_millis(5))));
+    let answer = Fault::Answer(403, Vec::new(), "no".into());
+    cache.fault(Rule::always("PUT", "", answer));
+    let quick = Line { timeout: Duration::from_millis(300), attempts_max: 1, ..line(Clock::system()) };
+    let place = http(&cache, Auth::None, quick);
+    let error = place.get("x", 1 << 20).await.unwrap_err();
+    assert_eq!(error.class, Class::Stuck, "{}", told(&error));
+    let error = place.put("x", bytes(1), &meta()).await.unwrap_err();
+    assert_eq!(error.class, Class::Credentials, "{}", told(&error));
+}
+
 #[tokio::test]
 async fn an_outage_does_not_multiply_requests() {
     let cache = Cache::start();

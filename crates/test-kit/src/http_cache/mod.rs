@@ -4,6 +4,7 @@
 
 mod s3;
 mod wire;
+mod witness;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufReader, Write};
@@ -121,6 +122,7 @@ struct State {
     authorization: Option<String>,
     ignores_conditions: bool,
     clients: Vec<TcpStream>,
+    witness: witness::Witness,
 }
 
 impl Cache {
@@ -148,6 +150,7 @@ impl Cache {
             authorization: None,
             ignores_conditions: false,
             clients: Vec::new(),
+            witness: witness::Witness::default(),
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
@@ -218,6 +221,11 @@ impl Cache {
     #[must_use]
     pub fn open_uploads(&self) -> usize {
         self.shared.state().uploads.len()
+    }
+
+    /// From now on this is told of every object before it appears: what is there, its path, its bytes.
+    pub fn witness(&self, witness: impl FnMut(&BTreeMap<String, Stored>, &str, &[u8]) + Send + 'static) {
+        self.shared.state().witness.set(witness);
     }
 
     /// All requests so far, in the order in which they were dealt with.
@@ -402,6 +410,7 @@ impl State {
         let mut answer = Answer::status(if there { 200 } else { 201 });
         answer.set("ETag", &etag);
         let stored = Stored { bytes, headers: request.headers.clone(), etag };
+        self.witness.tell(&self.objects, path, &stored.bytes);
         self.objects.insert(path.to_owned(), stored);
         answer
     }

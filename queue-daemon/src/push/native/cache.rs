@@ -28,14 +28,15 @@ impl Native {
         }
         let known = self.memory.mark().await;
         let found = objects.get(CACHE_INFO, CACHE_INFO_BYTES_MAX).await;
-        let mark = match found.map_err(|error| faults::of_object(&error))? {
+        let (mark, is_new) = match found.map_err(|error| faults::of_object(&error))? {
             Some(found) => {
                 self.check(&String::from_utf8_lossy(&found.bytes))?;
-                Some(mark_of(&found))
+                (mark_of(&found), false)
             }
-            None => self.make(objects).await?,
+            None => (self.make(objects).await?, true),
         };
-        if known != mark {
+        // A new one may have the old one's mark: what says the same has the same tag.
+        if is_new || known.as_ref() != Some(&mark) {
             let is_another = known.is_some();
             if is_another {
                 tracing::warn!(
@@ -43,10 +44,12 @@ impl Native {
                     "the cache at {} is another one than before: what it has is asked anew", self.shown
                 );
             }
-            let written = self.memory.now_it_is(mark, is_another).await;
+            let written = self.memory.now_it_is(Some(mark), is_another).await;
             written.map_err(|error| Fault::failed(FaultClass::Unreachable, chain(&error)))?;
         }
         *looked = Some(now);
+        drop(looked);
+        self.place.sweep_once(&self.id).await;
         Ok(())
     }
 
@@ -69,7 +72,7 @@ impl Native {
     }
 
     /// Makes the cache; gives its mark.
-    async fn make(&self, objects: &dyn Objects) -> Result<Option<String>, Fault> {
+    async fn make(&self, objects: &dyn Objects) -> Result<String, Fault> {
         let params = &self.url.params;
         let info = CacheInfo {
             store_dir: Some(self.store_dir().to_owned()),
@@ -88,7 +91,7 @@ impl Native {
             return Err(Fault::failed(FaultClass::Failed, why));
         };
         self.check(&String::from_utf8_lossy(&found.bytes))?;
-        Ok(Some(mark_of(&found)))
+        Ok(mark_of(&found))
     }
 
     /// The folder of the store whose paths are sent.

@@ -98,6 +98,11 @@ impl Memory {
         written.await.map_err(crate::store::flatten)
     }
 
+    /// Counts a path that is not what Nix registered.
+    pub(super) fn count_corrupt(&self) {
+        self.queue.metrics.corrupt();
+    }
+
     fn until(&self) -> Time {
         self.queue.clock.now() + self.ttl
     }

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix_store::process::{self, Exit, Spec};
@@ -17,6 +18,8 @@ use object_kit::{
 use service_kit::clock::Clock;
 use service_kit::http::IdentityFiles;
 
+use crate::model::DestinationId;
+
 /// How requests name us.
 const USER_AGENT: &str = concat!("eka-queue/", env!("CARGO_PKG_VERSION"));
 
@@ -25,10 +28,13 @@ const CREDENTIALS_WITHIN: Duration = Duration::from_secs(60);
 /// Most it may print.
 const CREDENTIALS_BYTES_MAX: usize = 64 << 10;
 
+/// Where a cache in a folder has files.
+const FOLDERS: &[&str] = &["", "nar", "log", "debuginfo", "realisations"];
+
 /// Where the objects of a destination are.
 pub(super) enum Place {
     /// A folder; each batch has its own writer, so that what one could not flush is not another's loss.
-    Folder { root: PathBuf, clock: Clock, throttles: Vec<Arc<Throttle>> },
+    Folder { root: PathBuf, clock: Clock, throttles: Vec<Arc<Throttle>>, swept: AtomicBool },
     /// A server; all batches share its connections.
     Server(Arc<dyn Objects>),
 }
@@ -48,7 +54,12 @@ impl Place {
         let server: Arc<dyn Objects> = match &url.place {
             UrlPlace::File { root } => {
                 let Means { clock, throttles, .. } = means;
-                return Ok(Self::Folder { root: root.clone(), clock, throttles });
+                return Ok(Self::Folder {
+                    root: root.clone(),
+                    clock,
+                    throttles,
+                    swept: AtomicBool::new(false),
+                });
             }
             UrlPlace::Http { base, login } => {
                 let auth = match login {
@@ -68,10 +79,28 @@ impl Place {
     /// The objects, for one batch.
     pub(super) fn open(&self) -> Arc<dyn Objects> {
         match self {
-            Self::Folder { root, clock, throttles } => {
+            Self::Folder { root, clock, throttles, swept: _ } => {
                 Arc::new(File::new(root, clock.clone(), throttles.clone()))
             }
             Self::Server(server) => Arc::clone(server),
+        }
+    }
+
+    /// Removes what killed daemons left half written, the first time it is called.
+    pub(super) async fn sweep_once(&self, id: &DestinationId) {
+        let Self::Folder { root, clock, throttles: _, swept } = self else { return };
+        if swept.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        match File::new(root, clock.clone(), Vec::new()).sweep(FOLDERS).await {
+            Ok(swept) if swept.files > 0 => {
+                let (files, bytes) = (swept.files, swept.bytes);
+                tracing::info!(destination = %id, "removed {files} files ({bytes} bytes) that were left half written");
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(destination = %id, "left-over files are not removed: {}", object_kit::chain(&error));
+            }
         }
     }
 }

@@ -28,6 +28,12 @@ struct Node {
     needed_by: Vec<usize>,
 }
 
+impl Node {
+    fn is_ready(&self) -> bool {
+        self.state == State::Pending && self.has_archive && self.missing == 0
+    }
+}
+
 /// The paths to be sent, by their place in the list the plan was made of.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -67,9 +73,8 @@ impl Plan {
 
     /// At most `limit` paths that may be published now; they count as being published.
     pub(super) fn take_ready(&mut self, limit: usize) -> Vec<usize> {
-        let is_ready = |node: &Node| node.state == State::Pending && node.has_archive && node.missing == 0;
         let ready: Vec<usize> =
-            (0..self.nodes.len()).filter(|place| is_ready(&self.nodes[*place])).take(limit).collect();
+            (0..self.nodes.len()).filter(|place| self.nodes[*place].is_ready()).take(limit).collect();
         for place in &ready {
             self.nodes[*place].state = State::Publishing;
         }

@@ -98,7 +98,7 @@ impl Native {
             };
             let answered = asked.partition_point(|key| *key <= last);
             listed.upto = last;
-            if answered == asked.len() || answered - answered_before < SPARED_BY_PAGE {
+            if answered == asked.len() || answered.saturating_sub(answered_before) < SPARED_BY_PAGE {
                 return Ok(listed);
             }
             answered_before = answered;

@@ -104,7 +104,8 @@ impl Native {
             for file in listing.debug_files() {
                 let text = json!({ "archive": format!("../{}", narinfo.url), "member": file.member });
                 let bytes = Bytes::from(text.to_string());
-                extras.push(Extra { key: file.key, bytes, meta: json_meta().create() });
+                let key = format!("debuginfo/{}", file.key);
+                extras.push(Extra { key, bytes, meta: json_meta().create() });
             }
         }
         extras

@@ -15,7 +15,7 @@ use object_kit::Objects;
 use serde_json::json;
 
 use super::Native;
-use super::flights::{Claim, Flight};
+use super::flights::{Claim, Flight, Waiting};
 use super::plan::{Plan, largest_first};
 use super::presence::Seen;
 use super::publish::Publication;
@@ -25,23 +25,31 @@ use crate::delivery::FaultClass;
 use crate::push::{Batch, Fault, Pushed, Reports, Work, keys};
 use crate::store::cache::Remembered;
 
-/// Archives that are sent, or waited for, at once; fewer are really sent.
+/// Archives of this batch in hand at once; fewer are really sent. Those that another batch sends do not count: two
+/// batches that are full of what the other one sends would wait for each other.
 const IN_HAND_MAX: usize = 512;
 /// Paths that are published together at most.
 const GROUP_MAX: usize = 256;
 /// So many failures with nothing that got through, and the rest is left for later.
 const FRUITLESS_MAX: usize = 8;
 
-/// What came of a wish to send an archive.
+/// What came of an archive.
 enum Sent {
     /// It is there.
     Archive(Uploaded, Flight),
     /// Another batch published the path.
     There(Box<NarInfo>),
-    /// It is there, and is to be signed.
-    Unsigned(Flight),
-    /// It is there, and waits for what it needs.
-    Waits,
+    /// Another batch had it and did not bring it.
+    Left,
+}
+
+/// Archives on their way.
+#[derive(Default)]
+struct OnTheirWay<'a> {
+    /// By us.
+    ours: FuturesUnordered<Work<'a, (usize, Result<Sent, Fault>)>>,
+    /// By other batches.
+    theirs: FuturesUnordered<Work<'a, (usize, Result<Sent, Fault>)>>,
 }
 
 type Publishing<'a> = Work<'a, Result<Vec<(usize, Result<NarInfo, Fault>)>, Fault>>;
@@ -75,24 +83,21 @@ async fn run_with(
     session.drive().await
 }
 
-/// Sees to it that the archive of a path is there, by us or by another batch.
-async fn send(engine: &Native, objects: &dyn Objects, info: &PathInfo, there: bool) -> Result<Sent, Fault> {
-    loop {
-        match engine.flights.claim(&info.path) {
-            Claim::Ours(flight) if there => return Ok(Sent::Unsigned(flight)),
-            Claim::Ours(flight) => {
-                let uploaded = engine.upload(objects, info).await?;
-                return Ok(Sent::Archive(uploaded, flight));
-            }
-            Claim::Theirs(waiting) => {
-                if waiting.arrives().await
-                    && let Seen::Says(narinfo) = engine.read_narinfo(objects, &info.path).await?
-                {
-                    return Ok(Sent::There(narinfo));
-                }
-            }
-        }
+/// Waits for another batch that sends a path.
+async fn wait(
+    engine: &Native,
+    objects: &dyn Objects,
+    info: &PathInfo,
+    waiting: Waiting,
+) -> Result<Sent, Fault> {
+    if !waiting.arrives().await {
+        return Ok(Sent::Left);
     }
+    // In a box: very many may wait, and few read at once.
+    Ok(match Box::pin(engine.read_narinfo(objects, &info.path)).await? {
+        Seen::Says(narinfo) => Sent::There(narinfo),
+        Seen::Absent | Seen::There | Seen::Useless(_) => Sent::Left,
+    })
 }
 
 /// A path to be sent, signed or waited for.
@@ -199,13 +204,13 @@ impl<'a> Session<'a> {
 
     /// Drives archives and publications until every path has been published or has failed.
     async fn drive(mut self) -> Result<Pushed, Fault> {
-        let mut sends: FuturesUnordered<Work<'a, (usize, Result<Sent, Fault>)>> = FuturesUnordered::new();
+        let mut under_way = OnTheirWay::default();
         let mut publishing: Option<Publishing<'a>> = None;
         while !self.plan.is_over() {
-            while sends.len() < IN_HAND_MAX
+            while under_way.ours.len() < IN_HAND_MAX
                 && let Some(place) = self.order.pop_front()
             {
-                sends.push(self.send(place));
+                self.send(place, &under_way);
             }
             if publishing.is_none() {
                 publishing = self.next_group().await;
@@ -214,12 +219,8 @@ impl<'a> Session<'a> {
                 break; // the last ones only waited
             }
             tokio::select! {
-                Some((place, sent)) = sends.next() => {
-                    self.sent(place, sent)?;
-                    if sends.is_empty() && self.order.is_empty() {
-                        self.reports.sent();
-                    }
-                }
+                Some((place, sent)) = under_way.ours.next() => self.sent(place, sent, &under_way)?,
+                Some((place, sent)) = under_way.theirs.next() => self.sent(place, sent, &under_way)?,
                 published = async { publishing.as_mut().expect("guarded by the condition").await },
                     if publishing.is_some() => {
                     publishing = None;
@@ -236,40 +237,53 @@ impl<'a> Session<'a> {
         Ok(self.pushed)
     }
 
-    fn send(&self, place: usize) -> Work<'a, (usize, Result<Sent, Fault>)> {
-        let (engine, objects) = (self.engine, self.objects);
-        let (info, there) = match &self.nodes[place] {
-            Node { todo: Todo::Wait(_), .. } => {
-                return Box::pin(std::future::ready((place, Ok(Sent::Waits))));
-            }
-            node => (node.info, matches!(node.todo, Todo::Sign(_))),
-        };
+    /// Sends the archive of a path, or waits for the batch that sends it.
+    fn send(&mut self, place: usize, under_way: &OnTheirWay<'a>) {
+        let (engine, objects, info) = (self.engine, self.objects, self.nodes[place].info);
         if self.plan.has_failed(place) {
-            return Box::pin(std::future::ready((place, Err(Fault::Cancelled)))); // with something it needs
+            return; // with something it needs
         }
-        Box::pin(async move { (place, send(engine, objects, info, there).await) })
-    }
-
-    fn sent(&mut self, place: usize, sent: Result<Sent, Fault>) -> Result<(), Fault> {
-        if self.plan.has_failed(place) {
-            return Ok(()); // with something it needs; the archive stays for the next try
+        if matches!(self.nodes[place].todo, Todo::Wait(_)) {
+            return self.plan.archived(place); // it is there, and waits for what it needs
         }
-        match sent {
-            Ok(Sent::Archive(uploaded, flight)) => {
-                let node = &mut self.nodes[place];
-                (node.uploaded, node.flight) = (Some(uploaded), Some(flight));
-                self.plan.archived(place);
-            }
-            Ok(Sent::Unsigned(flight)) => {
+        match engine.flights.claim(&info.path) {
+            Claim::Ours(flight) if matches!(self.nodes[place].todo, Todo::Sign(_)) => {
                 self.nodes[place].flight = Some(flight);
                 self.plan.archived(place);
             }
-            Ok(Sent::Waits) => self.plan.archived(place),
-            Ok(Sent::There(narinfo)) => {
-                self.plan.published(place);
-                self.delivered(self.nodes[place].info, &narinfo, None);
+            Claim::Ours(flight) => under_way.ours.push(Box::pin(async move {
+                let uploaded = engine.upload(objects, info).await;
+                (place, uploaded.map(|uploaded| Sent::Archive(uploaded, flight)))
+            })),
+            Claim::Theirs(waiting) => under_way
+                .theirs
+                .push(Box::pin(async move { (place, wait(engine, objects, info, waiting).await) })),
+        }
+    }
+
+    fn sent(
+        &mut self,
+        place: usize,
+        sent: Result<Sent, Fault>,
+        under_way: &OnTheirWay<'a>,
+    ) -> Result<(), Fault> {
+        if !self.plan.has_failed(place) {
+            match sent {
+                Ok(Sent::Archive(uploaded, flight)) => {
+                    let node = &mut self.nodes[place];
+                    (node.uploaded, node.flight) = (Some(uploaded), Some(flight));
+                    self.plan.archived(place);
+                }
+                Ok(Sent::There(narinfo)) => {
+                    self.plan.published(place);
+                    self.delivered(self.nodes[place].info, &narinfo, None);
+                }
+                Ok(Sent::Left) => self.order.push_front(place),
+                Err(fault) => self.failed(place, fault)?,
             }
-            Err(fault) => self.failed(place, fault)?,
+        } // else with something it needs; the archive stays for the next try
+        if under_way.ours.is_empty() && under_way.theirs.is_empty() && self.order.is_empty() {
+            self.reports.sent();
         }
         Ok(())
     }
@@ -370,8 +384,13 @@ impl<'a> Session<'a> {
         }
         self.report_failure(path, fault.clone());
         self.nodes[place].flight = None;
-        if !matches!(fault, Fault::Failed { class: FaultClass::Corrupt, .. } | Fault::Gone(_)) {
-            self.fruitless += 1;
+        if let Fault::Failed { class, .. } = &fault {
+            match class {
+                FaultClass::Corrupt => self.engine.memory.count_corrupt(),
+                FaultClass::Unreachable | FaultClass::Stuck | FaultClass::Failed | FaultClass::Refused => {
+                    self.fruitless += 1;
+                }
+            }
         }
         if self.fruitless >= FRUITLESS_MAX && !self.fruitful {
             return Err(Fault::Cancelled); // the breaker has heard of these; the rest keeps its place in line

@@ -1,0 +1,210 @@
+//! What pushing costs: requests, memory, archives packed, and whom a slow place delays.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use test_kit::http_cache::{Cache, Fault, Rule};
+
+use super::stage::{
+    Made, Place, QUICK, assert_whole, block, delivered, made, metric, noise, queue, s3_keys, sparse,
+};
+use crate::chaos::factor;
+use crate::world::World;
+
+/// P8: a small path whose absence a listing has told costs an archive, a narinfo, and the look whether it is there.
+#[test]
+fn a_small_path_costs_two_requests_and_the_read_back() {
+    const COUNT: usize = 200;
+    let mut world = World::new("");
+    let places = Place::all(&world);
+    world.configure(
+        "",
+        &places.iter().map(|place| place.block("compression=zstd", QUICK)).collect::<String>(),
+    );
+    let set: Vec<Made> =
+        (0..COUNT).map(|i| Made::new(&format!("p{i}"), noise(i as u64, 2_000), &[])).collect();
+    let paths = made(&world, &set);
+    world.start();
+    queue(&world, &paths);
+    delivered(&world, "60s");
+    for place in &places[1..] {
+        let log = place.server().unwrap().log();
+        let count = |method: &str, part: &str| {
+            log.iter().filter(|seen| seen.method == method && seen.target.contains(part)).count()
+        };
+        let kind = place.kind();
+        assert_eq!(count("PUT", "/nar/"), COUNT, "{kind}");
+        assert_eq!(count("PUT", ".narinfo"), COUNT, "{kind}");
+        assert_eq!(count("HEAD", ""), 0, "{kind}: archives are not asked for");
+        // Plain HTTP has no listing: there each path is asked for once.
+        let asked = if kind == "s3" { COUNT } else { 2 * COUNT };
+        assert_eq!(count("GET", ".narinfo"), asked, "{kind}");
+        let rest = log.len() - 2 * COUNT - asked;
+        assert!(rest <= 3 + 8, "{kind}: {rest} requests for the cache itself and its listing");
+    }
+}
+
+/// The most memory the daemon has had, in bytes.
+fn peak_memory(world: &World) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", world.daemon_pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+/// P8: memory does not follow the size of a path. 1 GiB; as chaos 5 GiB and a bit, which one request cannot carry.
+#[test]
+fn a_huge_path_goes_through_in_little_memory() {
+    const MEMORY_MAX: u64 = 128 << 20;
+    let bytes = if factor() > 1 { (5 << 30) + 12_345 } else { 1 << 30 };
+    let mut world = World::new("");
+    let places = Place::all(&world);
+    let caches: String = places.iter().map(|place| place.block("compression=zstd", QUICK)).collect();
+    world.configure("", &caches);
+    let path = sparse(&world, bytes);
+    let begun = Instant::now();
+    world.start();
+    queue(&world, std::slice::from_ref(&path));
+    delivered(&world, "900s");
+    let peak = peak_memory(&world);
+    println!("{bytes} bytes to three places in {:?}, at most {} MiB", begun.elapsed(), peak >> 20);
+    assert!(peak <= MEMORY_MAX, "{} MiB", peak >> 20);
+    assert_eq!(metric(&world, "eka_queue_packs_total{codec=\"zstd\"}"), 1, "one pack for three places");
+    for place in &places {
+        let objects = place.objects();
+        let narinfo = objects.iter().find(|(key, _)| key.ends_with(".narinfo")).unwrap().1;
+        assert!(
+            String::from_utf8_lossy(narinfo).contains(&format!("NarSize: {}", bytes + 112)),
+            "{}",
+            place.kind()
+        );
+    }
+}
+
+/// Incompressible bytes, as the sparse path's are not: several large paths in parts to S3, and one to three places.
+#[test]
+fn large_paths_in_many_parts_stay_in_the_budget() {
+    const MEMORY_MAX: u64 = 128 << 20;
+    for (kinds, count, bytes) in [(2..3, 4, 40 << 20), (0..3, 1, 120 << 20)] {
+        let mut world = World::new("");
+        let places: Vec<Place> = Place::all(&world).into_iter().skip(kinds.start).take(kinds.len()).collect();
+        world.configure(
+            "",
+            &places.iter().map(|place| place.block("compression=zstd", QUICK)).collect::<String>(),
+        );
+        let set: Vec<Made> = (0..count).map(|i| Made::new(&format!("p{i}"), noise(i, bytes), &[])).collect();
+        let paths = made(&world, &set);
+        world.start();
+        queue(&world, &paths);
+        delivered(&world, "300s");
+        let peak = peak_memory(&world);
+        println!("{count} of {bytes} bytes to {} places: at most {} MiB", places.len(), peak >> 20);
+        assert!(peak <= MEMORY_MAX, "{count} to {}: {} MiB", places.len(), peak >> 20);
+        for place in &places {
+            assert_eq!(assert_whole(&world, &place.objects()), paths, "{}", place.kind());
+        }
+    }
+}
+
+/// Three places that want the same bytes: each path is packed once, small or large.
+#[test]
+fn a_path_is_packed_once_for_all_places_of_its_codec() {
+    let mut world = World::new("");
+    let places = Place::all(&world);
+    // Slow enough that the beginning of the large one is still there when the last place comes for it.
+    let keys = format!("{QUICK}\nbandwidth_limit = 10000000");
+    let mut caches: String = places.iter().map(|place| place.block("compression=zstd", &keys)).collect();
+    caches.push_str(&block("plain", "file://$W/plain?compression=none", QUICK));
+    world.configure("", &caches);
+    let set = [
+        Made::new("a", "a", &[]),
+        Made::new("b", noise(1, 2 << 20), &[]),
+        Made::new("c", noise(2, 30 << 20), &[]),
+    ];
+    let paths = made(&world, &set);
+    world.start();
+    queue(&world, &paths);
+    delivered(&world, "60s");
+    assert_eq!(metric(&world, "eka_queue_packs_total{codec=\"zstd\"}"), 3);
+    assert_eq!(metric(&world, "eka_queue_packs_total{codec=\"none\"}"), 3);
+    assert_eq!(metric(&world, "eka_queue_packs_total{codec=\"xz\"}"), 0);
+}
+
+/// One of three places that share a pack takes its bytes slowly: it falls out, and the others do not wait for it.
+#[test]
+fn a_slow_place_falls_out_and_delays_nobody() {
+    let mut world = World::new("");
+    let places = Place::all(&world);
+    let slow = Cache::start();
+    let mut caches: String = places.iter().map(|place| place.block("compression=zstd", QUICK)).collect();
+    caches.push_str(&block(
+        "slow",
+        &format!("{}/cache?compression=zstd", slow.url()),
+        &format!("{QUICK}\nbandwidth_limit = 2000000"),
+    ));
+    world.configure("", &caches);
+    let paths = made(&world, &[Made::new("large", noise(1, 40 << 20), &[])]);
+    world.start();
+    let begun = Instant::now();
+    queue(&world, &paths);
+    for place in &places {
+        world.until(place.kind(), "done", 1);
+    }
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(15), "{took:?}: at the slow place's pace it takes 20 s and more");
+    delivered(&world, "60s");
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(15), "{took:?}: 40 MiB at 2 MB/s");
+    let packs = metric(&world, "eka_queue_packs_total{codec=\"zstd\"}");
+    assert_eq!(packs, 2, "one for the three, one for the slow one");
+    assert_eq!(assert_whole(&world, &Place::Http(slow).objects()), paths);
+}
+
+/// Limits of each place and of all together.
+#[test]
+fn limits_of_bandwidth_hold() {
+    let mut world = World::new("");
+    s3_keys(&world);
+    let (one, two) = (Cache::start(), Cache::start());
+    let to =
+        |id: &str, at: &Cache, keys: &str| block(id, &format!("{}/cache?compression=none", at.url()), keys);
+    // 12 MB at 4 MB/s, and 24 MB in all at 6 MB/s.
+    let caches = to("one", &one, "bandwidth_limit = 4000000") + &to("two", &two, "");
+    world.configure("bandwidth_limit = 6000000", &caches);
+    let set: Vec<Made> = (0..12).map(|i| Made::new(&format!("p{i}"), noise(i, 1_000_000), &[])).collect();
+    let paths = made(&world, &set);
+    world.start();
+    let begun = Instant::now();
+    queue(&world, &paths);
+    world.until("one", "done", 12);
+    let first = begun.elapsed();
+    delivered(&world, "60s");
+    let all = begun.elapsed();
+    println!("one after {first:?}, all after {all:?}");
+    assert!(first >= Duration::from_millis(2_400), "{first:?}");
+    assert!(all >= Duration::from_millis(3_500) && all < Duration::from_secs(12), "{all:?}");
+}
+
+/// Two batches whose closures share more than a batch has in hand, the small ones that all need last.
+#[test]
+fn batches_that_share_a_large_closure_do_not_wait_for_each_other() {
+    const SHARED: usize = 1_600;
+    const TOPS: usize = 300;
+    let server = Cache::start();
+    server.fault(Rule {
+        times: u32::MAX,
+        ..Rule::always("PUT", "/nar/", Fault::Latency(Duration::from_millis(1)))
+    });
+    let mut world = World::in_memory(&block("main", &format!("{}/cache", server.url()), "concurrency = 8"));
+    let mut set = vec![Made::new("needed", "", &[])];
+    set.extend((0..SHARED).map(|i| Made::new(&format!("s{i}"), noise(i as u64, 600), &[0])));
+    let all: Vec<usize> = (1..=SHARED).collect();
+    set.push(Made::new("all", "all", &all));
+    set.extend((0..TOPS).map(|i| Made::new(&format!("t{i}"), noise(i as u64, 900), &[SHARED + 1])));
+    let paths = made(&world, &set);
+    world.start();
+    assert_eq!(world.ask(&["pause"]).code, 0);
+    queue(&world, &paths[SHARED + 2..]);
+    assert_eq!(world.ask(&["resume"]).code, 0);
+    delivered(&world, "60s");
+    assert_eq!(assert_whole(&world, &Place::Http(server).objects()).len(), paths.len());
+}

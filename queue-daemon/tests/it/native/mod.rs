@@ -1,0 +1,15 @@
+//! The native engine through the real daemon: folders, HTTP servers and S3, with the real Nix as judge of what it
+//! writes and with the bad days that places and stores have.
+//!
+//! `stage` holds what the modules share; each of the others is one promise.
+
+mod answers;
+mod checker;
+mod corrupt;
+mod costs;
+mod hostile;
+mod identity;
+mod killed;
+mod reads;
+mod stage;
+mod strict;
