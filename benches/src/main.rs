@@ -3,6 +3,7 @@
 //! is taken between the samples it is compared with, medians count, and ratios rather than times.
 
 mod acks;
+mod closure;
 mod error;
 mod floor;
 mod hook_call;
@@ -10,18 +11,26 @@ mod hook_faults;
 mod latency;
 mod machine;
 mod memory;
+mod nix;
+mod pool;
+mod pushing;
+mod remote;
 mod report;
+mod small;
 mod stats;
 mod sys;
+mod whole;
 mod wire;
 mod world;
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::Parser;
 
+use crate::closure::Closure;
 use crate::error::BenchError;
 use crate::report::{Line, Verdict};
 use crate::world::World;
@@ -64,16 +73,32 @@ Exit codes:
 pub(crate) struct Run<'w> {
     pub(crate) world: &'w World,
     pub(crate) times: usize,
+    closure: OnceLock<Closure>,
+}
+
+impl Run<'_> {
+    /// The closure that is pushed; made by the first run that wants it.
+    pub(crate) fn closure(&self) -> Result<&Closure, BenchError> {
+        if let Some(closure) = self.closure.get() {
+            return Ok(closure);
+        }
+        let closure = Closure::find_or_make(&self.world.programs.kept())?;
+        Ok(self.closure.get_or_init(|| closure))
+    }
 }
 
 type Measure = fn(&Run<'_>) -> Result<Vec<Line>, BenchError>;
 
 /// All there is, in the order it is measured and printed.
-const PARTS: [(&str, Measure); 5] = [
+const PARTS: [(&str, Measure); 9] = [
     ("P1", hook_call::run),
     ("P2", hook_faults::run),
     ("P3", acks::run),
     ("P4", memory::run),
+    ("P5", small::run),
+    ("P6", whole::one),
+    ("P7", whole::three),
+    ("P8", remote::run),
     ("P9", latency::run),
 ];
 
@@ -97,7 +122,7 @@ fn measure(flags: &Flags) -> Result<Vec<Line>, BenchError> {
     let parent = flags.dir.clone().unwrap_or_else(std::env::temp_dir);
     eprintln!("eka-bench: filling a private store in {}", parent.display());
     let world = World::new(&parent)?;
-    let run = Run { world: &world, times: flags.times.into() };
+    let run = Run { world: &world, times: flags.times.into(), closure: OnceLock::new() };
     let before = machine::Machine::look(&world)?;
     if !flags.json {
         print(&format!("{before}\n"));

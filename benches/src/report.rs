@@ -53,6 +53,9 @@ pub(crate) enum Unit {
     /// Instructions.
     #[serde(rename = "instructions")]
     Instructions,
+    /// Requests for each path.
+    #[serde(rename = "requests")]
+    Requests,
 }
 
 /// Whether a goal holds.
@@ -162,6 +165,7 @@ pub(crate) fn shown(value: f64, unit: Unit) -> String {
         Unit::Kb => format!("{value:.1} kB"),
         Unit::MiB => format!("{value:.2} MiB"),
         Unit::Instructions => format!("{value:.0}"),
+        Unit::Requests => format!("{value:.2}"),
     }
 }
 

@@ -32,6 +32,11 @@ impl Samples {
         sorted.get(rank - 1).map_or(0.0, |sample| ms(*sample))
     }
 
+    /// The smallest; 0 when there is none.
+    pub(crate) fn least(&self) -> Duration {
+        self.0.iter().min().copied().unwrap_or_default()
+    }
+
     pub(crate) fn max_ms(&self) -> f64 {
         self.percentile_ms(100)
     }

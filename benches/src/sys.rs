@@ -197,3 +197,27 @@ pub(crate) fn memory_of(pid: u32) -> io::Result<Memory> {
     let now_bytes = field("VmRSS:").ok_or_else(missing)?;
     Ok(Memory { now_bytes, peak_bytes: field("VmHWM:").ok_or_else(missing)? })
 }
+
+/// Processor time of a running process and of those of its children that have ended, user and system together. The
+/// process' own is exact, its children's to a hundredth of a second.
+pub(crate) fn cpu_of(pid: u32) -> io::Result<Duration> {
+    let id = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
+    let mut clock = 0;
+    // SAFETY: the place is ours; the number may be any.
+    let failed = unsafe { libc::clock_getcpuclockid(id, &raw mut clock) };
+    if failed != 0 {
+        return Err(io::Error::from_raw_os_error(failed));
+    }
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the place is ours and as large as the kernel's struct.
+    if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let own =
+        Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0));
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // Behind the name, which may hold anything: `cutime` and `cstime` are the 14th and 15th fields from there.
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    let ticks: u64 = fields.split(' ').skip(13).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Ok(own + Duration::from_millis(ticks * 10))
+}

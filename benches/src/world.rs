@@ -2,19 +2,20 @@
 //! fresh queues. Folders and settings come in; running daemons go out, each ended by its own number when dropped.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use eka_queue::control::client::ask;
-use eka_queue::control::protocol::{Reply, Request, Status};
+use eka_queue::control::protocol::{End, Reply, Request, Selection, Status};
+use eka_queue::delivery::StateName;
 use nix_store::StoreDirs;
 use rustix::process::{Pid, Signal, kill_process};
 use test_kit::proc::Guard;
 
 use crate::error::{BenchError, Doing};
+use crate::nix::Nix;
 
 /// Paths that the store's database knows.
 pub(crate) const PATHS: usize = 100_000;
@@ -46,11 +47,18 @@ impl Programs {
         };
         Ok(Self { hook: find("eka-hook")?, queue: find("eka-queue")?, empty: find("bench-empty")?, bench })
     }
+
+    /// A folder beside the programs for what is made once and used by later runs.
+    pub(crate) fn kept(&self) -> PathBuf {
+        let target = self.bench.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+        target.join("bench-closure")
+    }
 }
 
 /// A folder with a private store.
 pub(crate) struct World {
     root: tempfile::TempDir,
+    nix: Nix,
     pub(crate) programs: Programs,
     /// Valid paths, all of the same length.
     pub(crate) paths: Vec<String>,
@@ -63,9 +71,10 @@ impl World {
         let programs = Programs::find()?;
         let root = tempfile::Builder::new().prefix("eka-bench-").tempdir_in(parent);
         let root = root.doing(format!("make a folder in {}", parent.display()))?;
-        let store = root.path().join("nix/store");
+        let nix = Nix::at(root.path());
+        let store = nix.store();
         let paths = (0..PATHS).map(|n| format!("{}/{n:032}-bench-{n:06}-1.0.tar.gz", store.display()));
-        let world = Self { paths: paths.collect(), root, programs };
+        let world = Self { paths: paths.collect(), root, nix, programs };
         world.register()?;
         Ok(world)
     }
@@ -77,7 +86,7 @@ impl World {
 
     /// The store, for a daemon in this process.
     pub(crate) fn dirs(&self) -> Result<StoreDirs, BenchError> {
-        StoreDirs::new(self.path("nix/store"), self.path("nix/var")).doing("name the private store")
+        StoreDirs::new(self.nix.store(), self.nix.state()).doing("name the private store")
     }
 
     /// Tells Nix of all paths.
@@ -88,39 +97,34 @@ impl World {
             // Path, hash and size of the NAR, deriver, number of references.
             records.push_str(&format!("{path}\nsha256:{hash}\n120\n\n0\n"));
         }
-        let what = "fill a private store with `nix-store --load-db` (Debian's package is nix-bin)";
-        let mut command = self.command(Path::new("nix-store"));
-        command.arg("--load-db").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut nix = Guard::spawn(&mut command).doing(what)?;
-        let input = nix.child().stdin.take();
-        input.ok_or_else(|| BenchError::new(what))?.write_all(records.as_bytes()).doing(what)?;
-        let status = nix.child().wait().doing(what)?;
-        if status.success() { Ok(()) } else { Err(BenchError::new(format!("{what}: {status}"))) }
+        self.nix.register(&records)
     }
 
     /// A program that knows no store but the private one.
-    #[expect(clippy::disallowed_methods, reason = "a measurement starts what it measures")]
     pub(crate) fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
-        command.env_remove("NIX_REMOTE").env("NIX_CONFIG", "substituters =\nbuild-users-group =\n");
-        for (name, below) in [
-            ("NIX_STORE_DIR", "nix/store"),
-            ("NIX_STATE_DIR", "nix/var"),
-            ("NIX_LOG_DIR", "nix/log"),
-            ("NIX_CONF_DIR", "nix/etc"),
-        ] {
-            command.env(name, self.path(below));
-        }
-        command
+        self.nix.command(program)
     }
 
-    /// Makes a folder of this name with the configuration of a daemon in it.
+    /// Makes a folder of this name with the configuration of a daemon in it, whose only destination is a command.
     pub(crate) fn site(
         &self,
         name: &str,
         queue_keys: &str,
         command: &[&str],
     ) -> Result<Site<'_>, BenchError> {
+        let cache =
+            format!("[[caches]]\nid = \"{DESTINATION}\"\ncache_type = \"command\"\ncommand = {command:?}\n");
+        self.site_of(&self.nix, name, queue_keys, &cache)
+    }
+
+    /// The same for another store and with these blocks of destinations.
+    pub(crate) fn site_of<'w>(
+        &'w self,
+        nix: &'w Nix,
+        name: &str,
+        queue_keys: &str,
+        caches: &str,
+    ) -> Result<Site<'w>, BenchError> {
         let folder = self.path(name);
         let spool = folder.join("spool");
         fs::create_dir_all(&folder).doing(format!("make {}", folder.display()))?;
@@ -128,18 +132,19 @@ impl World {
         let config = format!(
             "[queue]\nstate_dir = \"{at}/state\"\nsocket = \"{at}/enqueue.sock\"\n\
              control_socket = \"{at}/control.sock\"\nspool_dir = \"{at}/spool\"\nquota_per_uid = 1000000000\n\
-             {queue_keys}\n\n[[caches]]\nid = \"{DESTINATION}\"\ncache_type = \"command\"\ncommand = {command:?}\n",
+             {queue_keys}\n\n{caches}",
         );
         fs::write(folder.join("ekaci.toml"), config).doing("write a configuration")?;
         let hook = format!("socket = {at}/enqueue.sock\nspool = {at}/spool\n");
         fs::write(folder.join("hook.conf"), hook).doing("write the hook's settings")?;
-        Ok(Site { world: self, folder, spool })
+        Ok(Site { world: self, nix, folder, spool })
     }
 }
 
 /// A folder for one queue: its state, its sockets, its spool.
 pub(crate) struct Site<'w> {
     world: &'w World,
+    nix: &'w Nix,
     folder: PathBuf,
     pub(crate) spool: PathBuf,
 }
@@ -160,14 +165,33 @@ impl<'w> Site<'w> {
     /// Asks the daemon of this folder.
     pub(crate) fn ask(&self, request: &Request) -> Result<Option<Status>, BenchError> {
         let mut status = None;
-        let answer = ask(&self.folder.join("control.sock"), request, |reply| {
+        self.ask_for(request, |reply| {
             if let Reply::Status(found) = reply {
                 status = Some(*found);
             }
+        })?;
+        Ok(status)
+    }
+
+    fn ask_for(&self, request: &Request, mut each: impl FnMut(Reply)) -> Result<End, BenchError> {
+        let answer = ask(&self.folder.join("control.sock"), request, |reply| {
+            each(reply);
             Ok(())
         });
-        answer.doing("ask the daemon over its control socket")?;
-        Ok(status)
+        answer.doing("ask the daemon over its control socket")
+    }
+
+    /// Waits until nothing is owed any more; gives how many deliveries are done, all of which must be.
+    pub(crate) fn wait_for_all(&self) -> Result<u64, BenchError> {
+        let patience = u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX);
+        let wait = Request::Wait { selection: Selection::default(), timeout_ms: Some(patience) };
+        let tally = self.ask_for(&wait, drop)?.tally.unwrap_or_default();
+        let (done, all) = (tally.of(StateName::Done), tally.total());
+        if done == all {
+            return Ok(done);
+        }
+        let log = fs::read_to_string(self.folder.join("daemon.log")).unwrap_or_default();
+        Err(BenchError::new(format!("deliver {all} paths: {done} arrived within {PATIENCE:?}\n{log}")))
     }
 
     /// Starts nothing at the destination from now on.
@@ -187,7 +211,13 @@ impl<'w> Site<'w> {
 
     /// Starts the real daemon and waits until it answers.
     pub(crate) fn start(&self) -> Result<Daemon<'_, 'w>, BenchError> {
-        let mut command = self.world.command(&self.world.programs.queue);
+        self.start_with(&[])
+    }
+
+    /// The same with further variables.
+    pub(crate) fn start_with(&self, variables: &[(&str, &str)]) -> Result<Daemon<'_, 'w>, BenchError> {
+        let mut command = self.nix.command(&self.world.programs.queue);
+        command.envs(variables.iter().copied());
         let log = self.folder.join("daemon.log");
         let log_file = fs::File::options().create(true).append(true).open(&log).doing("make a log file")?;
         command.arg("serve").arg("--config-file").arg(self.config_file()).args(["--log", "warn"]);
@@ -252,7 +282,7 @@ impl Drop for Daemon<'_, '_> {
         let _ = self.process.kill(); // it has ended already, or nothing more can be done
         // The next daemon begins without the roots of this one. They are moved and not removed: ext4 looks at every
         // file number that was freed in the last minutes before it gives out another.
-        let roots = self.site.world.path("nix/var/gcroots/eka-queue");
+        let roots = self.site.nix.state().join("gcroots/eka-queue");
         let _ = fs::rename(roots, self.site.world.path(&format!("roots-of-{}", self.pid()))); // it made none
     }
 }

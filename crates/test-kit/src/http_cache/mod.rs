@@ -121,6 +121,7 @@ struct State {
     log: Vec<Seen>,
     authorization: Option<String>,
     ignores_conditions: bool,
+    keeps_bytes_max: usize,
     clients: Vec<TcpStream>,
     witness: witness::Witness,
 }
@@ -149,6 +150,7 @@ impl Cache {
             log: Vec::new(),
             authorization: None,
             ignores_conditions: false,
+            keeps_bytes_max: usize::MAX,
             clients: Vec::new(),
             witness: witness::Witness::default(),
         };
@@ -192,6 +194,12 @@ impl Cache {
     /// From now on is a server that does not know `If-None-Match`.
     pub fn ignore_conditions(&self) {
         self.shared.state().ignores_conditions = true;
+    }
+
+    /// From now on reads bodies of more than so many bytes to their end, throws them away, and has empty objects in
+    /// their place.
+    pub fn keep_at_most(&self, bytes: usize) {
+        self.shared.state().keeps_bytes_max = bytes;
     }
 
     /// What is there, by path (`/a/b`).
@@ -303,7 +311,8 @@ impl Shared {
             if request.expects_continue() {
                 (&mut &*client).write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
             }
-            request.read_body(&mut from, usize::MAX)?;
+            let keep = self.state().keeps_bytes_max;
+            request.read_body(&mut from, usize::MAX, keep)?;
             let head_only = request.method == "HEAD";
             let mut answer = match &fault {
                 Some(Fault::Answer(status, headers, body)) => {
@@ -346,7 +355,7 @@ impl Shared {
                 self.wait(Duration::from_secs(3600));
                 Ok(())
             }
-            Fault::CutAfter(bytes) => request.read_body(from, *bytes),
+            Fault::CutAfter(bytes) => request.read_body(from, *bytes, usize::MAX),
             Fault::Early(status) => Answer::status(*status).write(client, false),
             _ => return None,
         };
@@ -361,7 +370,7 @@ impl State {
             method: request.method.clone(),
             target: request.target.clone(),
             headers: request.headers.clone(),
-            body_bytes: request.body.len(),
+            body_bytes: request.body_bytes,
         });
     }
 

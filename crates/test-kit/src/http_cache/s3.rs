@@ -81,6 +81,7 @@ impl State {
                 .chain(condition.map(|tag| ("if-none-match".to_owned(), tag)))
                 .collect(),
             body: Vec::new(),
+            body_bytes: 0,
         };
         let done = self.put(&path, &made, bytes, tag);
         if done.is_success() {

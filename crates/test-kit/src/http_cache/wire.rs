@@ -12,6 +12,8 @@ pub(super) struct Request {
     pub(super) target: String,
     pub(super) headers: BTreeMap<String, String>,
     pub(super) body: Vec<u8>,
+    /// Bytes of the body that were read. More than are in `body` when that is not kept.
+    pub(super) body_bytes: usize,
 }
 
 /// Reads the head of the next request; none when the client is gone.
@@ -29,7 +31,7 @@ pub(super) fn head(from: &mut BufReader<&TcpStream>) -> io::Result<Option<Reques
     loop {
         line.clear();
         if from.read_line(&mut line)? <= 2 {
-            return Ok(Some(Request { method, target, headers, body: Vec::new() }));
+            return Ok(Some(Request { method, target, headers, body: Vec::new(), body_bytes: 0 }));
         }
         let (name, value) = line.split_once(':').ok_or(ErrorKind::InvalidData)?;
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
@@ -45,15 +47,21 @@ impl Request {
         self.headers.get("expect").is_some_and(|what| what.eq_ignore_ascii_case("100-continue"))
     }
 
-    /// Reads the body, or its first `limit` bytes. A body that ends early is an error, and never an object.
-    pub(super) fn read_body(&mut self, from: &mut BufReader<&TcpStream>, limit: usize) -> io::Result<()> {
+    /// Reads the body, or its first `limit` bytes, and keeps none of it when there are more than `keep`. A body that
+    /// ends early is an error, and never an object.
+    pub(super) fn read_body(
+        &mut self,
+        from: &mut BufReader<&TcpStream>,
+        limit: usize,
+        keep: usize,
+    ) -> io::Result<()> {
         if !self.chunked() {
             let length: usize = self
                 .headers
                 .get("content-length")
                 .map_or(Ok(0), |l| l.parse())
                 .map_err(|_| ErrorKind::InvalidData)?;
-            return self.take(from, length.min(limit));
+            return self.take(from, length.min(limit), keep);
         }
         loop {
             let mut line = String::new();
@@ -63,18 +71,24 @@ impl Request {
                 from.read_line(&mut line)?;
                 return Ok(());
             }
-            self.take(from, size.min(limit.saturating_sub(self.body.len())))?;
-            if self.body.len() >= limit {
+            self.take(from, size.min(limit.saturating_sub(self.body_bytes)), keep)?;
+            if self.body_bytes >= limit {
                 return Ok(());
             }
             from.read_line(&mut line)?;
         }
     }
 
-    fn take(&mut self, from: &mut BufReader<&TcpStream>, bytes: usize) -> io::Result<()> {
-        let before = self.body.len();
-        from.take(bytes as u64).read_to_end(&mut self.body)?;
-        if self.body.len() - before == bytes { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
+    fn take(&mut self, from: &mut BufReader<&TcpStream>, bytes: usize, keep: usize) -> io::Result<()> {
+        let mut part = from.take(bytes as u64);
+        let got = if self.body_bytes.saturating_add(bytes) <= keep {
+            part.read_to_end(&mut self.body)?
+        } else {
+            self.body = Vec::new();
+            usize::try_from(io::copy(&mut part, &mut io::sink())?).unwrap_or(usize::MAX)
+        };
+        self.body_bytes += got;
+        if got == bytes { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
     }
 
     /// The path, decoded.
