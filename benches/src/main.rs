@@ -49,10 +49,13 @@ struct Flags {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Print the table of docs/performance.md with its markers, ready to be put there
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
     /// Measure these goals alone, such as P1,P9
     #[arg(long, value_name = "GOALS", value_delimiter = ',', value_parser = goal)]
     only: Vec<&'static str>,
-    /// Take so many times as many samples; once takes two to four minutes
+    /// Take so many times as many samples; once takes about eight minutes
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     times: u16,
     /// Work in a folder in this one; its disk is the one that is measured [default: the folder for temporary files]
@@ -124,7 +127,9 @@ fn measure(flags: &Flags) -> Result<Vec<Line>, BenchError> {
     let world = World::new(&parent)?;
     let run = Run { world: &world, times: flags.times.into(), closure: OnceLock::new() };
     let before = machine::Machine::look(&world)?;
-    if !flags.json {
+    if flags.markdown {
+        eprint!("{before}"); // for the paragraph above the table
+    } else if !flags.json {
         print(&format!("{before}\n"));
     }
     let mut lines = Vec::new();
@@ -139,6 +144,8 @@ fn measure(flags: &Flags) -> Result<Vec<Line>, BenchError> {
     if flags.json {
         let all = serde_json::json!({ "machine": before, "figures": lines.iter().map(Line::json).collect::<Vec<_>>() });
         print(&format!("{all:#}\n"));
+    } else if flags.markdown {
+        print(&report::markdown(&lines));
     } else {
         print(&report::table(&lines));
     }

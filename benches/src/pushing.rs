@@ -36,18 +36,18 @@ pub(crate) enum Requests {
     Together,
 }
 
-/// A folder for the caches of one run; it goes with this value.
+/// The caches of one run. When it goes their files are emptied and stay: ext4 looks at every file number that was
+/// freed in the last minutes before it gives out another, and the next run would pay for it.
 pub(crate) struct Caches {
-    folder: tempfile::TempDir,
+    folder: PathBuf,
     urls: Vec<String>,
 }
 
 impl Caches {
     /// So many `file://` caches with these parameters, below the folder of the run.
     pub(crate) fn files(run: &Run<'_>, count: usize, parameters: &str) -> Result<Self, BenchError> {
-        let folder = tempfile::Builder::new().prefix("caches-").tempdir_in(run.world.path(""));
-        let folder = folder.doing("make a folder for caches")?;
-        let url = |number| format!("file://{}/{number}?{parameters}", folder.path().display());
+        let folder = run.world.fresh("caches")?;
+        let url = |number| format!("file://{}/{number}?{parameters}", folder.display());
         Ok(Self { urls: (0..count).map(url).collect(), folder })
     }
 
@@ -59,7 +59,7 @@ impl Caches {
     /// That each cache has so many paths.
     fn check(&self, paths: usize) -> Result<(), BenchError> {
         for number in 0..self.urls.len() {
-            let cache = self.folder.path().join(number.to_string());
+            let cache = self.folder.join(number.to_string());
             let entries = fs::read_dir(&cache).doing(format!("look into {}", cache.display()))?;
             let is_narinfo = |path: &Path| path.extension().is_some_and(|end| end == "narinfo");
             let found = entries.filter_map(Result::ok).filter(|entry| is_narinfo(&entry.path())).count();
@@ -69,6 +69,18 @@ impl Caches {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for Caches {
+    fn drop(&mut self) {
+        for number in 0..self.urls.len() {
+            let archives = fs::read_dir(self.folder.join(number.to_string()).join("nar"));
+            for archive in archives.into_iter().flatten().filter_map(Result::ok) {
+                // The room is given back when the whole run ends at the latest.
+                let _ = fs::File::options().write(true).truncate(true).open(archive.path());
+            }
+        }
     }
 }
 
@@ -96,9 +108,8 @@ pub(crate) fn daemon(
     variables: &[(&str, &str)],
     enqueue: impl FnOnce(&Path) -> Result<(), BenchError>,
 ) -> Result<Took, BenchError> {
-    let folder = tempfile::Builder::new().prefix("queue-").tempdir_in(run.world.path(""));
-    let folder = folder.doing("make a folder for a queue")?;
-    let name = folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let folder = run.world.fresh("queue")?;
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let key = closure.key_file();
     let keys = format!("signing_key_files = [\"{}\"]", key.display());
     let cache = |(number, url): (usize, &String)| {

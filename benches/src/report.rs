@@ -3,6 +3,10 @@
 
 use serde::Serialize;
 
+/// What stands before the table of `docs/performance.md`, and behind it.
+const FIGURES: &str = "<!-- figures -->";
+const FIGURES_END: &str = "<!-- /figures -->";
+
 /// One figure beside its floor and its bound.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Line {
@@ -130,6 +134,23 @@ pub(crate) fn table(lines: &[Line]) -> String {
     text
 }
 
+/// The lines as the table of `docs/performance.md`, with its markers.
+pub(crate) fn markdown(lines: &[Line]) -> String {
+    let mut text = String::from(FIGURES);
+    text.push_str("\n\n| goal | what | bound | measured | floor or peer | ratio | verdict |\n");
+    text.push_str("|---|---|---|---|---|---|---|\n");
+    for line in lines {
+        let [goal, what, ours, floor, ratio, bound, verdict] = row(line);
+        let bound = bound.replace("<=", "≤").replace(">=", "≥");
+        let cells = [goal, what, bound, ours, floor, ratio, verdict];
+        text.push_str(&format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | ")));
+    }
+    text.push('\n');
+    text.push_str(FIGURES_END);
+    text.push('\n');
+    text
+}
+
 fn note_of(verdict: &Verdict) -> &str {
     match verdict {
         Verdict::NotMeasured(why) => why,
@@ -199,6 +220,22 @@ P8    something  -        -                  -               NOT MEASURED
       there is no disk
 ";
         assert_eq!(table(&[line(1.0, Verdict::of(true)), noted, unknown]), expected);
+    }
+
+    #[test]
+    fn markdown_is_the_table_between_its_markers() {
+        let expected = "\
+<!-- figures -->
+
+| goal | what | bound | measured | floor or peer | ratio | verdict |
+|---|---|---|---|---|---|---|
+| P0 | a call | ≤ 2 ms | 1.00 ms | 0.50 ms (a spawn) | 2.00 | met |
+| P8 | something |  | - | - | - | NOT MEASURED |
+
+<!-- /figures -->
+";
+        let unknown = Line::not_measured("P8", "something", "there is no disk".into());
+        assert_eq!(markdown(&[line(1.0, Verdict::of(true)), unknown]), expected);
     }
 
     #[test]

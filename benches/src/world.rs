@@ -84,6 +84,12 @@ impl World {
         self.root.path().join(below)
     }
 
+    /// A folder that was not there before. It stays until the whole run ends.
+    pub(crate) fn fresh(&self, kind: &str) -> Result<PathBuf, BenchError> {
+        let folder = tempfile::Builder::new().prefix(&format!("{kind}-")).tempdir_in(self.root.path());
+        Ok(folder.doing(format!("make a folder for a {kind}"))?.keep())
+    }
+
     /// The store, for a daemon in this process.
     pub(crate) fn dirs(&self) -> Result<StoreDirs, BenchError> {
         StoreDirs::new(self.nix.store(), self.nix.state()).doing("name the private store")
