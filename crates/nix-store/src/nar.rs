@@ -79,7 +79,21 @@ pub fn write<E>(
     sink: &mut dyn FnMut(&[u8]) -> Result<(), E>,
     listing: Option<&mut Listing>,
 ) -> Result<u64, NarError<E>> {
-    let (size, root) = pack::pack(path, sink, listing.is_some())?;
+    write_through(&mut Vec::new(), path, sink, listing)
+}
+
+/// The same through a block that is at hand and serves again; it is made as large as it has to be.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_through<E>(
+    block: &mut Vec<u8>,
+    path: &Path,
+    sink: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+    listing: Option<&mut Listing>,
+) -> Result<u64, NarError<E>> {
+    block.resize(READ_BYTES, 0);
+    let (size, root) = pack::pack(block, path, sink, listing.is_some())?;
     if let (Some(listing), Some(root)) = (listing, root) {
         *listing = Listing::new(root);
     }

@@ -22,7 +22,8 @@ use service_kit::clock::Clock;
 use crate::body::Counted;
 use crate::error::{Class, Fault, ObjectError};
 use crate::{
-    Body, BodySize, Found, Head, Meta, Mode, Objects, Outcome, Page, Put, Throttle, Work, key as keys,
+    Body, BodySize, Found, Head, Meta, Mode, NewObject, Objects, Outcome, Page, Put, Throttle, Work,
+    key as keys,
 };
 pub use scan::Swept;
 use stage::{Staged, settle};
@@ -78,6 +79,38 @@ impl File {
         self.staged.lock().unwrap_or_else(PoisonError::into_inner).push(staged);
     }
 
+    /// Writes objects whose bytes are at hand, all in one go; ends behind the first that fails.
+    async fn write_all(&self, objects: Vec<NewObject>) -> Vec<Result<Put, ObjectError>> {
+        for NewObject { body, .. } in &objects {
+            for throttle in &self.throttles {
+                throttle.take(u64::try_from(body.len()).unwrap_or(u64::MAX)).await;
+            }
+        }
+        let names: Vec<String> = objects.iter().map(|object| object.key.clone()).collect();
+        let root = Arc::clone(&self.root);
+        let written = blocking(move || {
+            let mut written = Vec::with_capacity(objects.len());
+            for object in objects {
+                let one = write_one(&root, &object);
+                let failed = one.is_err();
+                written.push(one);
+                if failed {
+                    break;
+                }
+            }
+            Ok(written)
+        });
+        let written = written.await.unwrap_or_else(|fault| vec![Err(fault)]);
+        let mut puts = Vec::with_capacity(written.len());
+        for (key, written) in names.iter().zip(written) {
+            puts.push(written.map_err(self.error("put", key)).map(|(put, staged)| {
+                staged.into_iter().for_each(|staged| self.stage(staged));
+                put
+            }));
+        }
+        puts
+    }
+
     async fn write(&self, key: &str, body: &mut dyn Body, meta: &Meta, size: BodySize) -> Result<Put, Fault> {
         let path = self.path(key)?;
         let (root, mode) = (Arc::clone(&self.root), meta.mode);
@@ -131,10 +164,33 @@ impl Objects for File {
 
     fn put<'a>(&'a self, key: &'a str, body: Bytes, meta: &'a Meta) -> Work<'a, Result<Put, ObjectError>> {
         Box::pin(async move {
-            let size = BodySize::exact(u64::try_from(body.len()).unwrap_or(u64::MAX));
-            let mut body = crate::Chunks::new([body]);
-            self.write(key, &mut body, meta, size).await.map_err(self.error("put", key))
+            let object = NewObject { key: key.to_owned(), body, meta: meta.clone() };
+            self.write_all(vec![object]).await.pop().expect("one object was given")
         })
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    fn get_all<'a>(
+        &'a self,
+        keys: &'a [String],
+        bytes_max: usize,
+    ) -> Work<'a, Vec<Result<Option<Found>, ObjectError>>> {
+        Box::pin(async move {
+            let paths: Vec<Result<PathBuf, Fault>> = keys.iter().map(|key| self.path(key)).collect();
+            let read = blocking(move || {
+                Ok(paths.into_iter().map(|path| path.and_then(|path| get(&path, bytes_max))).collect())
+            });
+            // Without a thread for it nothing was read.
+            let read: Vec<_> = read.await.unwrap_or_else(|fault| vec![Err(fault)]);
+            keys.iter().zip(read).map(|(key, found)| found.map_err(self.error("get", key))).collect()
+        })
+    }
+
+    fn put_all<'a>(&'a self, objects: &'a [NewObject]) -> Work<'a, Vec<Result<Put, ObjectError>>> {
+        Box::pin(self.write_all(objects.to_vec()))
     }
 
     fn put_stream<'a>(
@@ -192,6 +248,24 @@ impl Objects for File {
             settled.map_err(self.error("settle", ""))
         })
     }
+}
+
+/// Writes a whole object; gives what is to be settled, unless one was there that stays.
+fn write_one(root: &Path, object: &NewObject) -> Result<(Put, Option<Staged>), Fault> {
+    let NewObject { key, body, meta } = object;
+    keys::check(key)?;
+    let path = root.join(key);
+    if meta.mode == Mode::Create && path.symlink_metadata().is_ok() {
+        return Ok((Put { outcome: Outcome::Existed, bytes: 0 }, None));
+    }
+    let bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
+    let staged = Staged::begin(root, &path, meta.mode);
+    let staged = staged.and_then(|staged| staged.write(body)).and_then(Staged::finish);
+    let staged = staged.map_err(Fault::local)?;
+    if let Some(moved) = &meta.moved {
+        moved(bytes);
+    }
+    Ok((Put { outcome: Outcome::Stored, bytes }, Some(staged)))
 }
 
 /// Does disk work where it holds up no other task. What was begun goes on when the future is dropped; a staged file

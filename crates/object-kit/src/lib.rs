@@ -93,6 +93,44 @@ pub trait Objects: Send + Sync {
     /// [`ObjectError`]
     fn delete<'a>(&'a self, key: &'a str) -> Work<'a, Result<(), ObjectError>>;
 
+    /// Whether objects are files of this machine: many of them cost less together than at once, and what was put becomes
+    /// visible in the order of the puts.
+    fn is_local(&self) -> bool {
+        false
+    }
+
+    /// [`Objects::get`] for many keys, one after the other.
+    fn get_all<'a>(
+        &'a self,
+        keys: &'a [String],
+        bytes_max: usize,
+    ) -> Work<'a, Vec<Result<Option<Found>, ObjectError>>> {
+        Box::pin(async move {
+            let mut all = Vec::with_capacity(keys.len());
+            for key in keys {
+                all.push(self.get(key, bytes_max).await);
+            }
+            all
+        })
+    }
+
+    /// [`Objects::put`] for many objects, one after the other; ends behind the first that fails, so there may be fewer
+    /// results than objects.
+    fn put_all<'a>(&'a self, objects: &'a [NewObject]) -> Work<'a, Vec<Result<Put, ObjectError>>> {
+        Box::pin(async move {
+            let mut all = Vec::with_capacity(objects.len());
+            for NewObject { key, body, meta } in objects {
+                let put = self.put(key, body.clone(), meta).await;
+                let failed = put.is_err();
+                all.push(put);
+                if failed {
+                    break;
+                }
+            }
+            all
+        })
+    }
+
     /// Makes everything put so far visible and durable. A [`File`] flushes here; the others have nothing to do.
     ///
     /// # Errors
@@ -134,6 +172,17 @@ impl fmt::Debug for Meta {
         let Self { content_type, content_encoding, mode, .. } = self;
         write!(f, "Meta({content_type}, {content_encoding:?}, {mode:?})")
     }
+}
+
+/// An object to be written.
+#[derive(Debug, Clone)]
+pub struct NewObject {
+    /// Its key.
+    pub key: String,
+    /// Its bytes.
+    pub body: Bytes,
+    /// How.
+    pub meta: Meta,
 }
 
 /// What to do when an object is there already.

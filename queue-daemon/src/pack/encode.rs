@@ -2,8 +2,9 @@
 //!
 //! In flows a job; out flow chunks of compressed bytes, all but the last of the same size, and what they came to. The
 //! archive is hashed on its way and compared with what is registered when it is complete. Blocks; nothing is kept but
-//! the chunk that is being filled and what the compressor holds.
+//! the chunk that is being filled and what the compressor holds, and of a small archive all of it.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -19,6 +20,8 @@ use super::{CHUNK_BYTES, Job, Packed};
 /// What each thread of zstd compresses at once, in bytes. It holds about twelve times that and eight times its window;
 /// with four times as much, archives are 0.6 % smaller and the memory there is does not suffice.
 const ZSTD_JOB_BYTES: u32 = 1 << 20;
+/// Room for a small archive that is kept for the next one, in bytes.
+const NAR_KEPT_BYTES: usize = 1 << 20;
 
 /// Why there is no archive.
 #[derive(Debug, thiserror::Error)]
@@ -56,19 +59,86 @@ impl PackError {
     }
 }
 
+/// What archives are made with, one after the other.
+#[derive(Default)]
+pub(super) struct Tools {
+    /// What is read into.
+    block: Vec<u8>,
+    /// A small archive before compression.
+    nar: Vec<u8>,
+    zstd: zstd::bulk::Compressor<'static>,
+}
+
+impl Tools {
+    /// Gives back what only a rather large archive needed.
+    pub(super) fn put_down(&mut self) {
+        self.nar.clear();
+        self.nar.shrink_to(NAR_KEPT_BYTES);
+    }
+}
+
+impl fmt::Debug for Tools {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tools")
+    }
+}
+
 /// Packs; gives every chunk to `emit`. With `threads` it is compressed in pieces by so many, at least 1: their number
 /// does not change what comes out, so that two machines make the same archive.
 pub(super) fn encode(
     job: &Job,
     threads: Option<u32>,
+    tools: &mut Tools,
     emit: &mut dyn FnMut(Bytes) -> Result<(), Unread>,
 ) -> Result<Packed, PackError> {
-    let mut listing = job.listing.then(Listing::default);
-    let mut hasher = Hasher::new();
+    if job.recipe.codec == Codec::Zstd && threads.is_none() && job.is_small() {
+        return encode_at_once(job, tools, emit);
+    }
     let out = Chunks::new(job, emit);
     let mut encoder = Encoder::new(job, threads, out).map_err(PackError::Compress)?;
+    let (nar_size, listing) = read(job, &mut tools.block, &mut |block| encoder.write(block))?;
+    let ended = encoder.finish().and_then(|out| out.finish(job.nar_hash));
+    let (file_hash, file_size) = ended.map_err(PackError::from_sink)?;
+    Ok(Packed { file_hash, file_size, nar_size, listing })
+}
+
+/// A small archive: as a whole in memory, where zstd finds all of it in one piece, and is proved before any of it is
+/// compressed.
+fn encode_at_once(
+    job: &Job,
+    tools: &mut Tools,
+    emit: &mut dyn FnMut(Bytes) -> Result<(), Unread>,
+) -> Result<Packed, PackError> {
+    let Tools { block, nar, zstd } = tools;
+    nar.clear();
+    let (nar_size, listing) = read(job, block, &mut |block| {
+        nar.extend_from_slice(block);
+        Ok(())
+    })?;
+    let level = job.recipe.level.unwrap_or(0);
+    let compressed = zstd.set_compression_level(level).and_then(|()| zstd.compress(nar));
+    let mut compressed = compressed.map_err(PackError::Compress)?;
+    compressed.shrink_to_fit(); // it was made for the worst case, and may be kept
+    let mut left = Bytes::from(compressed);
+    let (file_hash, file_size) = (Sha256::of(&left), left.len() as u64);
+    while !left.is_empty() {
+        let chunk = left.split_to(left.len().min(CHUNK_BYTES));
+        emit(chunk).map_err(|Unread| PackError::Unread)?;
+    }
+    Ok(Packed { file_hash, file_size, nar_size, listing })
+}
+
+/// Reads the files as an archive into `sink`; gives its size and listing when it is what was registered.
+fn read(
+    job: &Job,
+    block: &mut Vec<u8>,
+    sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> Result<(u64, Option<Listing>), PackError> {
+    let mut listing = job.listing.then(Listing::default);
+    let mut hasher = Hasher::new();
     let mut found = 0_u64;
-    let result = nar::write(
+    let result = nar::write_through(
+        block,
         Path::new(job.path.as_str()),
         &mut |block| {
             hasher.update(block);
@@ -77,7 +147,7 @@ pub(super) fn encode(
                 let (path, registered) = (job.path.clone(), job.nar_size);
                 return Err(io::Error::other(PackError::Size { path, registered, found }));
             }
-            encoder.write(block)
+            sink(block)
         },
         listing.as_mut(),
     );
@@ -87,11 +157,8 @@ pub(super) fn encode(
             source => PackError::Nar { path: job.path.clone(), source },
         });
     }
-    let nar_hash = Sha256::from_bytes(hasher.finalize().into());
-    compare(job, nar_hash, found)?;
-    let ended = encoder.finish().and_then(|out| out.finish(nar_hash));
-    let (file_hash, file_size) = ended.map_err(PackError::from_sink)?;
-    Ok(Packed { file_hash, file_size, nar_size: found, listing })
+    compare(job, Sha256::from_bytes(hasher.finalize().into()), found)?;
+    Ok((found, listing))
 }
 
 fn compare(job: &Job, nar_hash: Sha256, found: u64) -> Result<(), PackError> {

@@ -24,6 +24,7 @@ use service_kit::clock::Clock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use encode::PackError;
+use encode::Tools;
 use shared::Shared;
 pub(crate) use shared::{Piece, ReadError, Reader};
 
@@ -68,6 +69,13 @@ pub(crate) struct Job {
     pub(crate) listing: bool,
 }
 
+impl Job {
+    /// Whether all of it fits into the window.
+    pub(crate) fn is_small(&self) -> bool {
+        (1..=SMALL_BYTES).contains(&self.nar_size)
+    }
+}
+
 /// What an archive came to.
 #[derive(Debug)]
 pub(crate) struct Packed {
@@ -95,6 +103,28 @@ pub(crate) struct Packer {
     tidying: AtomicBool,
     /// Packs that were begun, by codec.
     begun: IntCounterVec,
+    tools: Arc<Toolbox>,
+}
+
+/// Tools that nobody uses right now; no more than threads may compute at once.
+#[derive(Debug)]
+struct Toolbox {
+    idle: Mutex<Vec<Tools>>,
+    idle_max: usize,
+}
+
+impl Toolbox {
+    fn take(&self) -> Tools {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn put_back(&self, mut tools: Tools) {
+        tools.put_down();
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < self.idle_max {
+            idle.push(tools);
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -128,6 +158,7 @@ impl Packer {
             clock,
             tidying: AtomicBool::new(false),
             begun,
+            tools: Arc::new(Toolbox { idle: Mutex::default(), idle_max: threads as usize }),
         })
     }
 
@@ -181,8 +212,8 @@ impl Packer {
     fn start(self: &Arc<Self>, job: Job, pack: Arc<Shared>) {
         self.begun.with_label_values(&[job.recipe.codec.name()]).inc();
         let threads = self.threads_for(&job);
-        let work = Work { job, pack, cpu: Arc::clone(&self.cpu), threads };
-        if work.is_small() {
+        let work = Work { job, pack, cpu: Arc::clone(&self.cpu), threads, tools: Arc::clone(&self.tools) };
+        if work.job.is_small() {
             // A task of its own: others may join, and whoever asked first may give up.
             tokio::spawn(async move {
                 let permit = work.permit().await;
@@ -239,13 +270,10 @@ struct Work {
     pack: Arc<Shared>,
     cpu: Arc<Semaphore>,
     threads: Option<u32>,
+    tools: Arc<Toolbox>,
 }
 
 impl Work {
-    fn is_small(&self) -> bool {
-        (1..=SMALL_BYTES).contains(&self.job.nar_size)
-    }
-
     async fn permit(&self) -> OwnedSemaphorePermit {
         let many = Arc::clone(&self.cpu).acquire_many_owned(self.threads.unwrap_or(1)).await;
         many.expect("the semaphore of the packer is never closed")
@@ -253,8 +281,9 @@ impl Work {
 
     fn run(self, permit: OwnedSemaphorePermit) {
         let mut permit = Some(permit);
-        let small = self.is_small();
-        let result = encode::encode(&self.job, self.threads, &mut |chunk| {
+        let small = self.job.is_small();
+        let mut tools = self.tools.take();
+        let result = encode::encode(&self.job, self.threads, &mut tools, &mut |chunk| {
             if small {
                 return self.pack.push(chunk);
             }
@@ -268,6 +297,7 @@ impl Work {
             })
         });
         self.pack.end(result);
+        self.tools.put_back(tools);
     }
 }
 

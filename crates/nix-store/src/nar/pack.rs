@@ -14,7 +14,7 @@ use rustix::fs::{fadvise, fstat, openat, readlinkat, statat};
 use rustix::io::{Errno, read, retry_on_intr};
 
 use super::listing::Node;
-use super::{DEPTH_MAX, NAME_BYTES_MAX, NarError, READ_BYTES, TARGET_BYTES_MAX};
+use super::{DEPTH_MAX, NAME_BYTES_MAX, NarError, TARGET_BYTES_MAX};
 
 /// Folders kept open on the way down; the parents of deeper ones are opened again on the way back.
 const FOLDERS_OPEN_MAX: usize = 32;
@@ -23,15 +23,16 @@ const NAMES_BYTES: usize = 32 * 1024;
 /// Files from this size on are announced to the kernel as read from front to back.
 const ADVISED_BYTES: u64 = 1 << 20;
 
-/// The size in bytes, and what was packed when that was wanted.
+/// The size in bytes, and what was packed when that was wanted. The block is what is read into and handed on.
 pub(super) fn pack<E>(
+    block: &mut [u8],
     path: &Path,
     sink: &mut dyn FnMut(&[u8]) -> Result<(), E>,
     listed: bool,
 ) -> Result<(u64, Option<Node>), NarError<E>> {
     let mut packer = Packer {
         sink,
-        buffer: vec![0; READ_BYTES],
+        buffer: block,
         filled: 0,
         handed: 0,
         names: Vec::with_capacity(NAMES_BYTES),
@@ -48,7 +49,7 @@ pub(super) fn pack<E>(
 
 struct Packer<'a, E> {
     sink: &'a mut dyn FnMut(&[u8]) -> Result<(), E>,
-    buffer: Vec<u8>,
+    buffer: &'a mut [u8],
     /// Bytes of the buffer that wait for the sink; never all of it between two calls.
     filled: usize,
     /// Bytes the sink has.

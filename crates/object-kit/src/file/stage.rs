@@ -21,6 +21,8 @@ const FOLDER_MODE: u32 = 0o755;
 const FLUSH_FROM: u64 = 4 << 20;
 /// Threads that flush together: file systems join flushes that are under way at the same time.
 const FLUSHERS_MAX: usize = 8;
+/// Files for which a further thread is worth its start.
+const FILES_PER_FLUSHER: usize = 4;
 /// Most bytes of a name that its temporary name repeats.
 const STEM_MAX: usize = 180;
 
@@ -161,7 +163,7 @@ pub(super) fn settle(mut staged: Vec<Staged>) -> io::Result<()> {
 }
 
 fn flush_all(staged: &mut [Staged]) -> io::Result<()> {
-    let threads = staged.len().min(FLUSHERS_MAX);
+    let threads = staged.len().div_ceil(FILES_PER_FLUSHER).min(FLUSHERS_MAX);
     let slots: Vec<Mutex<&mut Staged>> = staged.iter_mut().map(Mutex::new).collect();
     let next = AtomicUsize::new(0);
     let work = || -> io::Result<()> {
@@ -174,8 +176,9 @@ fn flush_all(staged: &mut [Staged]) -> io::Result<()> {
         return work();
     }
     thread::scope(|scope| {
-        let all: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let done = all.into_iter().map(|one| one.join().expect("flushing does not panic"));
-        done.fold(Ok(()), Result::and)
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let ours = work();
+        let done = others.into_iter().map(|one| one.join().expect("flushing does not panic"));
+        done.fold(ours, Result::and)
     })
 }
