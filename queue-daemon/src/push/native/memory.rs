@@ -3,7 +3,7 @@
 //! In flow what was seen there; out flows what need not be asked or sent again. Everything has an end, and all of it
 //! is forgotten when the destination turns out to be another one. Nothing here is needed to be right, only to be fast.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix_types::{Sha256, StorePath};
 use service_kit::clock::Time;
@@ -15,11 +15,18 @@ use crate::queue::Queue;
 use crate::store::RowError;
 use crate::store::cache::{self, Remembered};
 
+/// An archive that has so many bytes is written down at once.
+const EXPENSIVE_BYTES: u64 = 1 << 20;
+/// Others wait until there are so many.
+const UNWRITTEN_MAX: usize = 256;
+
 /// The memory of one destination.
 pub(super) struct Memory {
     queue: Arc<Queue>,
     row: i64,
     ttl: std::time::Duration,
+    /// Archives that were sent and are not written down yet.
+    unwritten: Mutex<Vec<(String, Archive)>>,
 }
 
 /// An archive that was sent.
@@ -33,7 +40,7 @@ impl Memory {
     pub(super) fn new(queue: Arc<Queue>, cache: &CacheConfig) -> Self {
         let row =
             queue.rows.row(&cache.id).expect("every configured destination has a row: the start made it");
-        Self { queue, row, ttl: cache.presence_ttl }
+        Self { queue, row, ttl: cache.presence_ttl, unwritten: Mutex::default() }
     }
 
     /// What is remembered of each path.
@@ -53,20 +60,44 @@ impl Memory {
         })
     }
 
-    /// The archive of this key, if it was sent.
-    pub(super) async fn archive(&self, key: &str) -> Option<Archive> {
-        let (queue, row, now, key) =
-            (Arc::clone(&self.queue), self.row, self.queue.clock.now(), key.to_owned());
+    /// The archives of these keys, those that were sent.
+    pub(super) async fn archives(&self, keys: Vec<String>) -> Vec<Option<Archive>> {
+        if keys.is_empty() {
+            return Vec::new();
+        }
+        let (queue, row, now) = (Arc::clone(&self.queue), self.row, self.queue.clock.now());
+        let count = keys.len();
         let asked = tokio::task::spawn_blocking(move || {
-            queue.reader.with(|conn| cache::archive(conn, row, &key, now))
+            queue.reader.with(|conn| {
+                keys.iter()
+                    .map(|key| cache::archive(conn, row, key, now))
+                    .collect::<Result<Vec<_>, RowError>>()
+            })
         });
         let found = asked.await.expect("a look into the table does not panic");
-        let (hash, file_size) = found.ok().flatten()?; // unknown is as good as never sent
-        Some(Archive { file_hash: Sha256::parse(&hash).ok()?, file_size })
+        // Unknown is as good as never sent.
+        let found = found.unwrap_or_else(|_| vec![None; count]);
+        let archive = |(hash, file_size): (String, u64)| {
+            Some(Archive { file_hash: Sha256::parse(&hash).ok()?, file_size })
+        };
+        found.into_iter().map(|found| found.and_then(archive)).collect()
     }
 
-    /// Remembers archives that were sent. Nobody waits for it.
-    pub(super) fn keep_archives(&self, archives: Vec<(String, Archive)>) {
+    /// Remembers an archive that was sent: at once what was expensive, the rest when there are some or with
+    /// [`Memory::flush_archives`]. Nobody waits for it.
+    pub(super) fn keep_archive(&self, key: String, archive: Archive) {
+        let expensive = archive.file_size >= EXPENSIVE_BYTES;
+        let mut unwritten = self.unwritten();
+        unwritten.push((key, archive));
+        if expensive || unwritten.len() >= UNWRITTEN_MAX {
+            drop(unwritten);
+            self.flush_archives();
+        }
+    }
+
+    /// Writes down what is remembered in memory alone.
+    pub(super) fn flush_archives(&self) {
+        let archives = std::mem::take(&mut *self.unwritten());
         if archives.is_empty() {
             return;
         }
@@ -77,6 +108,10 @@ impl Memory {
             }
             Ok::<(), RowError>(())
         });
+    }
+
+    fn unwritten(&self) -> MutexGuard<'_, Vec<(String, Archive)>> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The mark of the cache that was there when it was last looked at.

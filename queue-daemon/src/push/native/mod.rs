@@ -37,7 +37,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use super::{Batch, Checked, Fault, Push, Pushed, Reports, Rules, Work};
 use crate::config::CacheConfig;
 use crate::model::DestinationId;
-use crate::pack::{CHUNK_BYTES, Job, Packer, Recipe, SMALL_BYTES, WINDOW};
+use crate::pack::{CHUNK_BYTES, Job, Packer, Recipe, WINDOW};
 use crate::progress::Progress;
 use crate::queue::Queue;
 use place::{Means, Place};
@@ -142,11 +142,11 @@ impl Native {
     fn cost(&self, job: &Job) -> u64 {
         let compressor = match job.recipe.codec {
             Codec::None => 0,
-            Codec::Zstd if job.nar_size <= SMALL_BYTES => 1 << 20,
             Codec::Zstd => 24 << 20,
             Codec::Xz => 96 << 20,
         };
-        if (1..=SMALL_BYTES).contains(&job.nar_size) {
+        if job.is_small() {
+            // As it is, and compressed.
             return job.nar_size + job.nar_size.min(compressor);
         }
         let parts = match &self.url.place {

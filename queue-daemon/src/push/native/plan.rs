@@ -29,8 +29,9 @@ struct Node {
 }
 
 impl Node {
-    fn is_ready(&self) -> bool {
-        self.state == State::Pending && self.has_archive && self.missing == 0
+    /// Whether it may be published when so many of its references come with it.
+    fn is_ready(&self, brought: usize) -> bool {
+        self.state == State::Pending && self.has_archive && self.missing == brought
     }
 }
 
@@ -71,14 +72,37 @@ impl Plan {
         self.nodes[place].has_archive = true;
     }
 
-    /// At most `limit` paths that may be published now; they count as being published.
-    pub(super) fn take_ready(&mut self, limit: usize) -> Vec<usize> {
-        let ready: Vec<usize> =
-            (0..self.nodes.len()).filter(|place| self.nodes[*place].is_ready()).take(limit).collect();
-        for place in &ready {
-            self.nodes[*place].state = State::Publishing;
+    /// At most `limit` paths that may be published now, references first; they count as being published. With
+    /// `in_order` they may need each other: what comes before becomes visible before.
+    pub(super) fn take_ready(&mut self, limit: usize, in_order: bool) -> Vec<usize> {
+        let mut taken = Vec::new();
+        // How many references of a path are taken with it, by its place.
+        let mut with_it: HashMap<usize, usize> = HashMap::new();
+        for place in 0..self.nodes.len() {
+            let brought = with_it.get(&place).copied().unwrap_or(0);
+            let node = &mut self.nodes[place];
+            if !node.is_ready(brought) {
+                continue;
+            }
+            if taken.len() == limit {
+                break;
+            }
+            taken.push(place);
+            node.state = State::Publishing;
+            if in_order {
+                for user in &node.needed_by {
+                    *with_it.entry(*user).or_default() += 1;
+                }
+            }
         }
-        ready
+        taken
+    }
+
+    /// What was taken and has neither been published nor failed was not tried, for another failed: it may be taken
+    /// again.
+    pub(super) fn give_back(&mut self) {
+        let untried = self.nodes.iter_mut().filter(|node| node.state == State::Publishing);
+        untried.for_each(|node| node.state = State::Pending);
     }
 
     /// A path is there.
@@ -113,6 +137,11 @@ impl Plan {
             self.open -= 1;
         }
         open
+    }
+
+    /// Whether something it refers to has not been published.
+    pub(super) fn lacks(&self, place: usize) -> bool {
+        self.nodes[place].missing > 0
     }
 
     /// Whether it has failed already, with something it needs.
@@ -155,15 +184,15 @@ mod tests {
     fn a_path_waits_for_its_archive_and_its_references() {
         let infos = [info(0, &[]), info(1, &[0, 1]), info(2, &[1])];
         let mut plan = Plan::new(&infos.iter().collect::<Vec<_>>());
-        assert_eq!(plan.take_ready(9), Vec::<usize>::new());
+        assert_eq!(plan.take_ready(9, false), Vec::<usize>::new());
         plan.archived(1);
         plan.archived(2);
-        assert_eq!(plan.take_ready(9), Vec::<usize>::new());
+        assert_eq!(plan.take_ready(9, false), Vec::<usize>::new());
         plan.archived(0);
-        assert_eq!(plan.take_ready(9), [0]);
-        assert_eq!(plan.take_ready(9), Vec::<usize>::new(), "it is under way");
+        assert_eq!(plan.take_ready(9, false), [0]);
+        assert_eq!(plan.take_ready(9, false), Vec::<usize>::new(), "it is under way");
         plan.published(0);
-        assert_eq!(plan.take_ready(9), [1]);
+        assert_eq!(plan.take_ready(9, false), [1]);
         plan.published(1);
         plan.published(2);
         assert!(plan.is_over());
@@ -179,8 +208,25 @@ mod tests {
         assert_eq!(plan.failed(1), Vec::<usize>::new(), "said once");
         assert!(plan.has_failed(2) && !plan.has_failed(3) && !plan.is_over());
         plan.archived(3);
-        assert_eq!(plan.take_ready(9), [3]);
+        assert_eq!(plan.take_ready(9, false), [3]);
         plan.published(3);
+        assert!(plan.is_over());
+    }
+
+    #[test]
+    fn where_order_holds_a_path_goes_with_what_it_needs() {
+        let infos = [info(0, &[]), info(1, &[0, 1]), info(2, &[1]), info(3, &[2]), info(4, &[0])];
+        let mut plan = Plan::new(&infos.iter().collect::<Vec<_>>());
+        [0, 1, 3, 4].into_iter().for_each(|place| plan.archived(place));
+        assert_eq!(plan.take_ready(9, true), [0, 1, 4], "one archive is missing, and what needs it waits");
+        plan.published(0);
+        plan.give_back();
+        plan.archived(2);
+        assert_eq!(plan.take_ready(2, true), [1, 2]);
+        plan.failed(1);
+        plan.give_back();
+        assert_eq!(plan.take_ready(9, true), [4], "what failed with another is not tried again");
+        plan.published(4);
         assert!(plan.is_over());
     }
 
@@ -196,6 +242,7 @@ mod tests {
         fn references_are_always_there_first(
             edges in prop::collection::vec(prop::collection::vec(any::<prop::sample::Index>(), 0..4), 1..40),
             fails in prop::collection::vec(any::<bool>(), 40),
+            in_order in any::<bool>(),
         ) {
             let infos: Vec<PathInfo> = edges
                 .iter()
@@ -206,9 +253,12 @@ mod tests {
             let mut there = vec![false; infos.len()];
             (0..infos.len()).rev().for_each(|place| plan.archived(place));
             while !plan.is_over() {
-                let ready = plan.take_ready(3);
+                let ready = plan.take_ready(3, in_order);
                 prop_assert!(!ready.is_empty(), "it stands still");
                 for place in ready {
+                    if plan.has_failed(place) {
+                        continue; // with one before it
+                    }
                     if fails[place] {
                         plan.failed(place);
                         continue;

@@ -9,9 +9,10 @@ use std::collections::HashSet;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use nix_types::narinfo::NARINFO_BYTES_MAX;
 use nix_types::{NarInfo, StorePath};
-use object_kit::Objects;
+use object_kit::{Found, Objects};
 
 use super::{Native, encoding, faults};
+use crate::delivery::FaultClass;
 use crate::push::{Fault, Work};
 
 /// Questions under way at once.
@@ -46,6 +47,9 @@ impl Native {
         paths: &[&StorePath],
         read: &[bool],
     ) -> Result<Vec<Seen>, Fault> {
+        if objects.is_local() {
+            return self.read_narinfos(objects, paths).await.into_iter().collect();
+        }
         let listed =
             if paths.len() >= LIST_FROM { self.list(objects, paths).await? } else { Listed::default() };
         let mut all = Vec::with_capacity(paths.len());
@@ -69,14 +73,39 @@ impl Native {
     pub(super) async fn read_narinfo(&self, objects: &dyn Objects, path: &StorePath) -> Result<Seen, Fault> {
         let key = &NarInfo::key_of(path);
         let found = objects.get(key, NARINFO_BYTES_MAX).await.map_err(|error| faults::of_object(&error))?;
-        let Some(found) = found else { return Ok(Seen::Absent) };
+        Ok(self.seen(found, path))
+    }
+
+    /// Reads the narinfo files of many paths where that costs less together: one answer for each, in their order.
+    pub(super) async fn read_narinfos(
+        &self,
+        objects: &dyn Objects,
+        paths: &[&StorePath],
+    ) -> Vec<Result<Seen, Fault>> {
+        let mut all = Vec::with_capacity(paths.len());
+        for paths in paths.chunks(IN_HAND_MAX) {
+            let keys: Vec<String> = paths.iter().map(|path| NarInfo::key_of(path)).collect();
+            let mut found = objects.get_all(&keys, NARINFO_BYTES_MAX).await.into_iter();
+            for (path, key) in paths.iter().zip(&keys) {
+                all.push(match found.next() {
+                    Some(Ok(found)) => Ok(self.seen(found, path)),
+                    Some(Err(error)) => Err(faults::of_object(&error)),
+                    None => Err(Fault::failed(FaultClass::Failed, format!("{key} could not be read"))),
+                });
+            }
+        }
+        all
+    }
+
+    fn seen(&self, found: Option<Found>, path: &StorePath) -> Seen {
+        let Some(found) = found else { return Seen::Absent };
         let text = encoding::undo(&found, self.url.params.transport.narinfo_compression, NARINFO_BYTES_MAX);
         let parsed =
             text.and_then(|text| NarInfo::parse(&text, self.store_dir()).map_err(|error| error.to_string()));
         match parsed {
-            Ok(narinfo) if narinfo.store_path == *path => Ok(Seen::Says(Box::new(narinfo))),
-            Ok(_) => Ok(Seen::Useless("is of another path".into())),
-            Err(why) => Ok(Seen::Useless(why)),
+            Ok(narinfo) if narinfo.store_path == *path => Seen::Says(Box::new(narinfo)),
+            Ok(_) => Seen::Useless("is of another path".into()),
+            Err(why) => Seen::Useless(why),
         }
     }
 

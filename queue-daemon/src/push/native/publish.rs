@@ -6,8 +6,8 @@
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use nix_store::PathInfo;
-use nix_types::{NarInfo, SecretKey, Signature};
-use object_kit::{Meta, Objects};
+use nix_types::{NarInfo, SecretKey, Signature, StorePath};
+use object_kit::{Meta, NewObject, ObjectError, Objects, Put};
 use serde_json::json;
 
 use super::presence::Seen;
@@ -15,6 +15,9 @@ use super::upload::Uploaded;
 use super::{Native, encoding, faults};
 use crate::delivery::FaultClass;
 use crate::push::{Fault, Work};
+
+/// What came of paths, by their place.
+pub(super) type Published = Vec<(usize, Result<NarInfo, Fault>)>;
 
 /// Objects under way at once.
 const AT_ONCE: usize = 32;
@@ -111,12 +114,14 @@ impl Native {
         extras
     }
 
-    /// Publishes paths that do not need each other; says for each what came of it, by its place.
+    /// Publishes paths, references first. Where objects become visible in the order of the puts (a folder) they may
+    /// need each other; elsewhere they may not. Says for each what came of it, by its place, in their order; nothing of
+    /// those that were not tried because one before them failed.
     pub(super) async fn publish(
         &self,
         objects: &dyn Objects,
         group: Vec<Publication>,
-    ) -> Result<Vec<(usize, Result<NarInfo, Fault>)>, Fault> {
+    ) -> Result<Published, Fault> {
         let mut puts: Vec<Work<'_, Result<_, _>>> = Vec::new();
         for extra in group.iter().flat_map(|publication| publication.extras.iter()) {
             puts.push(objects.put(&extra.key, extra.bytes.clone(), &extra.meta));
@@ -125,49 +130,66 @@ impl Native {
         put.map_err(|error| faults::of_object(&error))?;
         // Archives are durable before a narinfo names them, and so are the narinfo files of the group before this one.
         objects.settle().await.map_err(|error| faults::of_object(&error))?;
-        let mut puts: Vec<Work<'_, Result<(), Fault>>> = Vec::new();
-        for publication in &group {
-            puts.push(Box::pin(self.put_narinfo(objects, &publication.narinfo)));
-        }
-        let put: Vec<Result<(), Fault>> = stream::iter(puts).buffered(AT_ONCE).collect().await;
+        let files: Vec<NewObject> = group.iter().map(|one| self.narinfo_file(&one.narinfo)).collect();
+        let put = put_all(objects, &files).await;
         objects.settle().await.map_err(|error| faults::of_object(&error))?;
-        let mut reads: Vec<Work<'_, (usize, Result<NarInfo, Fault>)>> = Vec::new();
+        let (mut written, mut failed) = (Vec::with_capacity(group.len()), Vec::new());
         for (publication, put) in group.into_iter().zip(put) {
-            reads.push(Box::pin(async move {
-                let read = match put {
-                    Ok(()) => self.read_back(objects, &publication.narinfo).await,
-                    Err(fault) => Err(fault),
-                };
-                (publication.place, read.map(|()| publication.narinfo))
-            }));
+            match put {
+                Ok(_) => written.push(publication),
+                Err(error) => failed.push((publication.place, Err(faults::of_object(&error)))),
+            }
         }
-        Ok(stream::iter(reads).buffer_unordered(AT_ONCE).collect().await)
+        let mut published = self.read_back(objects, written).await;
+        published.append(&mut failed);
+        Ok(published)
     }
 
-    async fn put_narinfo(&self, objects: &dyn Objects, narinfo: &NarInfo) -> Result<(), Fault> {
-        let key = NarInfo::key_of(&narinfo.store_path);
+    fn narinfo_file(&self, narinfo: &NarInfo) -> NewObject {
         let meta = Meta::new("text/x-nix-narinfo");
         let encoding = self.url.params.transport.narinfo_compression;
-        let (bytes, meta) = encoding::apply(narinfo.to_text(), encoding, meta);
-        let put = objects.put(&key, bytes, &meta).await;
-        put.map(|_| ()).map_err(|error| faults::of_object(&error))
+        let (body, meta) = encoding::apply(narinfo.to_text(), encoding, meta);
+        NewObject { key: NarInfo::key_of(&narinfo.store_path), body, meta }
     }
 
     /// The destination's own word: what it gives is what was meant.
-    async fn read_back(&self, objects: &dyn Objects, meant: &NarInfo) -> Result<(), Fault> {
-        let key = NarInfo::key_of(&meant.store_path);
-        match self.read_narinfo(objects, &meant.store_path).await? {
-            Seen::Says(says) if says.to_text() == meant.to_text() => Ok(()),
-            Seen::Says(_) | Seen::Useless(_) => {
-                let why = format!("{key} at {} says something else than what was written", self.shown);
-                Err(Fault::failed(FaultClass::Failed, why))
-            }
-            Seen::Absent | Seen::There => {
-                let why = format!("{} took {key} and then does not have it", self.shown);
-                Err(Fault::failed(FaultClass::Failed, why))
-            }
-        }
+    async fn read_back(&self, objects: &dyn Objects, meant: Vec<Publication>) -> Published {
+        let paths: Vec<&StorePath> = meant.iter().map(|one| &one.narinfo.store_path).collect();
+        let seen = if objects.is_local() {
+            self.read_narinfos(objects, &paths).await
+        } else {
+            let reads: Vec<Work<'_, Result<Seen, Fault>>> =
+                paths.into_iter().map(|path| Box::pin(self.read_narinfo(objects, path)) as _).collect();
+            stream::iter(reads).buffered(AT_ONCE).collect().await
+        };
+        let compared = meant.into_iter().zip(seen).map(|(Publication { place, narinfo, .. }, seen)| {
+            let right = seen.and_then(|seen| self.compare(&narinfo, &seen));
+            (place, right.map(|()| narinfo))
+        });
+        compared.collect()
     }
+
+    fn compare(&self, meant: &NarInfo, seen: &Seen) -> Result<(), Fault> {
+        let (key, shown) = (NarInfo::key_of(&meant.store_path), &self.shown);
+        let why = match seen {
+            Seen::Says(says) if says.to_text() == meant.to_text() => return Ok(()),
+            Seen::Says(_) | Seen::Useless(_) => {
+                format!("{key} at {shown} says something else than what was written")
+            }
+            Seen::Absent | Seen::There => format!("{shown} took {key} and then does not have it"),
+        };
+        Err(Fault::failed(FaultClass::Failed, why))
+    }
+}
+
+/// Puts objects: in a folder one after the other until one fails, elsewhere several at once.
+async fn put_all(objects: &dyn Objects, files: &[NewObject]) -> Vec<Result<Put, ObjectError>> {
+    if objects.is_local() {
+        return objects.put_all(files).await;
+    }
+    let puts: Vec<Work<'_, _>> =
+        files.iter().map(|file| objects.put(&file.key, file.body.clone(), &file.meta)).collect();
+    stream::iter(puts).buffered(AT_ONCE).collect().await
 }
 
 /// Signatures of the store that are any.

@@ -6,19 +6,21 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use nix_store::PathInfo;
-use nix_types::{NarInfo, SecretKey, StorePath};
+use nix_types::{NarInfo, SecretKey, Sha256, StorePath};
 use object_kit::Objects;
 use serde_json::json;
 
 use super::Native;
 use super::flights::{Claim, Flight, Waiting};
+use super::memory::Archive;
 use super::plan::{Plan, largest_first};
 use super::presence::Seen;
-use super::publish::Publication;
+use super::publish::{Publication, Published};
 use super::sort::{self, Todo};
 use super::upload::Uploaded;
 use crate::delivery::FaultClass;
@@ -52,7 +54,7 @@ struct OnTheirWay<'a> {
     theirs: FuturesUnordered<Work<'a, (usize, Result<Sent, Fault>)>>,
 }
 
-type Publishing<'a> = Work<'a, Result<Vec<(usize, Result<NarInfo, Fault>)>, Fault>>;
+type Publishing<'a> = Work<'a, Result<Published, Fault>>;
 
 /// Runs a batch.
 pub(super) async fn run(engine: &Native, batch: Batch<'_>, reports: &Reports) -> Result<Pushed, Fault> {
@@ -61,6 +63,7 @@ pub(super) async fn run(engine: &Native, batch: Batch<'_>, reports: &Reports) ->
     let keys = read.await.expect("reading a key does not panic: it returns its errors")?;
     let objects = engine.place.open();
     let result = run_with(engine, &*objects, batch, reports, Arc::new(keys)).await;
+    engine.memory.flush_archives();
     if result.is_err() {
         engine.doubt_cache().await;
     }
@@ -105,8 +108,22 @@ struct Node<'a> {
     info: &'a PathInfo,
     /// What is to be done about it: not nothing.
     todo: Todo,
+    /// The archive that was sent some time, if one was.
+    known: Option<Archive>,
     uploaded: Option<Uploaded>,
     flight: Option<Flight>,
+}
+
+impl Native {
+    /// Notes for each path which archive of it was sent some time.
+    async fn recall_archives(&self, nodes: &mut [Node<'_>]) {
+        // A hash that cannot be read has no archive; the upload says so.
+        let key = |node: &Node<'_>| Sha256::parse(&node.info.nar_hash).ok().map(|hash| self.archive_key(&hash));
+        let keys = nodes.iter().map(|node| key(node).unwrap_or_default()).collect();
+        for (node, known) in nodes.iter_mut().zip(self.memory.archives(keys).await) {
+            node.known = known;
+        }
+    }
 }
 
 struct Session<'a> {
@@ -121,6 +138,8 @@ struct Session<'a> {
     plan: Plan,
     /// Places whose archives are still to be sent.
     order: VecDeque<usize>,
+    /// Small archives that are being packed and sent.
+    small: Arc<AtomicUsize>,
     pushed: Pushed,
     fruitless: usize,
     fruitful: bool,
@@ -147,6 +166,7 @@ impl<'a> Session<'a> {
             nodes: Vec::new(),
             plan: Plan::new(&[]),
             order: VecDeque::new(),
+            small: Arc::default(),
             pushed: Pushed::default(),
             fruitless: 0,
             fruitful: false,
@@ -163,10 +183,11 @@ impl<'a> Session<'a> {
                 Todo::Nothing(None) if asked => session.pushed.present.push(info.path.clone()),
                 Todo::Nothing(None) => {} // remembered already
                 Todo::Send | Todo::Sign(_) | Todo::Wait(_) => {
-                    nodes.push(Node { info, todo, uploaded: None, flight: None });
+                    nodes.push(Node { info, todo, known: None, uploaded: None, flight: None });
                 }
             }
         }
+        engine.recall_archives(&mut nodes).await;
         Ok((nodes, session))
     }
 
@@ -227,6 +248,7 @@ impl<'a> Session<'a> {
                     for (place, result) in published? {
                         self.published(place, result)?;
                     }
+                    self.plan.give_back();
                 }
                 else => {
                     let why = "paths are left that wait for nothing: a fault of this program";
@@ -251,10 +273,13 @@ impl<'a> Session<'a> {
                 self.nodes[place].flight = Some(flight);
                 self.plan.archived(place);
             }
-            Claim::Ours(flight) => under_way.ours.push(Box::pin(async move {
-                let uploaded = engine.upload(objects, info).await;
-                (place, uploaded.map(|uploaded| Sent::Archive(uploaded, flight)))
-            })),
+            Claim::Ours(flight) => {
+                let (known, small) = (self.nodes[place].known.clone(), Arc::clone(&self.small));
+                under_way.ours.push(Box::pin(async move {
+                    let uploaded = engine.upload(objects, info, known, &small).await;
+                    (place, uploaded.map(|uploaded| Sent::Archive(uploaded, flight)))
+                }));
+            }
             Claim::Theirs(waiting) => under_way
                 .theirs
                 .push(Box::pin(async move { (place, wait(engine, objects, info, waiting).await) })),
@@ -290,14 +315,20 @@ impl<'a> Session<'a> {
 
     /// The paths that have all they need, on their way to be published.
     async fn next_group(&mut self) -> Option<Publishing<'a>> {
+        let in_order = self.objects.is_local();
+        // A flush costs about the same for one file and for many, and what is small is there in a moment.
+        if in_order && self.small.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
         let mut group = Vec::new();
         while group.is_empty() {
-            let ready = self.plan.take_ready(GROUP_MAX);
+            let ready = self.plan.take_ready(GROUP_MAX, in_order);
             if ready.is_empty() {
                 return None;
             }
             for place in ready {
                 match &self.nodes[place].todo {
+                    Todo::Wait(_) if self.plan.lacks(place) => {} // part of it is in this group: later
                     Todo::Wait(narinfo) => self.waited(place, narinfo.clone()),
                     Todo::Nothing(_) | Todo::Send | Todo::Sign(_) => {
                         group.push(self.publication(place).await);
@@ -335,6 +366,7 @@ impl<'a> Session<'a> {
 
     fn published(&mut self, place: usize, result: Result<NarInfo, Fault>) -> Result<(), Fault> {
         match result {
+            Ok(_) if self.plan.has_failed(place) => Ok(()), // with something it needs
             Ok(narinfo) => {
                 self.plan.published(place);
                 if let Some(flight) = self.nodes[place].flight.take() {

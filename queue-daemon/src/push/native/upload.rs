@@ -5,6 +5,7 @@
 //! while the rest is packed, and it is taken back when it turns out not to be what was registered.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use nix_store::PathInfo;
@@ -47,27 +48,40 @@ impl Uploaded {
 }
 
 impl Native {
-    /// Sees to it that the archive of a path is there.
-    pub(super) async fn upload(&self, objects: &dyn Objects, info: &PathInfo) -> Result<Uploaded, Fault> {
+    /// Sees to it that the archive of a path is there. `known` is what was sent under its key some time; `small` counts
+    /// those that take only a moment.
+    pub(super) async fn upload(
+        &self,
+        objects: &dyn Objects,
+        info: &PathInfo,
+        known: Option<Archive>,
+        small: &AtomicUsize,
+    ) -> Result<Uploaded, Fault> {
         let job = self.job(info)?;
-        let key = format!("nar/{}.nar{}", job.nar_hash.nix32(), job.recipe.codec.extension());
-        if let Some(uploaded) = self.is_there(objects, &job, &key).await? {
+        let key = self.archive_key(&job.nar_hash);
+        if let Some(uploaded) = self.is_there(objects, &job, &key, known).await? {
             return Ok(uploaded);
         }
         let _slot = self.slots.acquire().await.expect("the slots of an engine are never closed");
         let _bytes = self.memory_for(&job).await;
         let transfer = self.progress.begin(&info.path, info.nar_size);
-        let sent = if (1..=SMALL_BYTES).contains(&job.nar_size) {
+        let sent = if job.is_small() {
+            let _counted = Counted::new(small);
             self.send_small(objects, &job, &key, &transfer).await
         } else {
             self.send_large(objects, &job, &key, &transfer).await
         };
         let packed = sent.map_err(|fault| faults::unless_gone(fault, &info.path, &*self.store))?;
         let archive = Archive { file_hash: packed.file_hash, file_size: packed.file_size };
-        self.memory.keep_archives(vec![(key.clone(), archive.clone())]);
+        self.memory.keep_archive(key.clone(), archive.clone());
         self.progress.packed(packed.nar_size, packed.file_size);
         let (nar_size, bytes) = (packed.nar_size, transfer.sent());
         Ok(Uploaded { key, archive, nar_size, packed: Some(packed), bytes })
+    }
+
+    /// The key of an archive: its own hash, and how it is compressed.
+    pub(super) fn archive_key(&self, nar_hash: &Sha256) -> String {
+        format!("nar/{}.nar{}", nar_hash.nix32(), self.recipe.codec.extension())
     }
 
     fn job(&self, info: &PathInfo) -> Result<Job, Fault> {
@@ -81,11 +95,17 @@ impl Native {
     }
 
     /// The archive, if it was sent before and still is what it was, by its size.
-    async fn is_there(&self, objects: &dyn Objects, job: &Job, key: &str) -> Result<Option<Uploaded>, Fault> {
+    async fn is_there(
+        &self,
+        objects: &dyn Objects,
+        job: &Job,
+        key: &str,
+        known: Option<Archive>,
+    ) -> Result<Option<Uploaded>, Fault> {
         if job.listing {
             return Ok(None); // its tree is wanted, so it is packed anyway
         }
-        let known = match self.memory.archive(key).await {
+        let known = match known {
             Some(archive) => archive,
             // What is not compressed has the size and hash that are registered.
             None if job.recipe.codec == Codec::None && job.nar_size > SMALL_BYTES => {
@@ -191,6 +211,22 @@ async fn put_chunks(
         Err(chunks) => objects.put_stream(key, &mut Chunks::new(chunks), meta, BodySize::exact(bytes)).await,
     };
     Ok(put?.outcome)
+}
+
+/// One more, for as long as it lives.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 fn is_fell(error: &ObjectError) -> bool {
