@@ -14,6 +14,7 @@ mod settle;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use service_kit::clock::Mono;
 use service_kit::shutdown::Stop;
 use service_kit::telemetry::chain;
 use sqlite_kit::Lane as DbLane;
@@ -41,6 +42,8 @@ pub struct Lane {
     closures: closure::InFlight,
     nudge: Notify,
     stops: LaneStops,
+    /// When a batch that was not full was last started.
+    gathering: Mutex<Option<Mono>>,
 }
 
 /// The two ways a lane is told to end.
@@ -72,6 +75,7 @@ impl Lane {
             closures: closure::InFlight::default(),
             nudge: Notify::new(),
             stops,
+            gathering: Mutex::default(),
         }
     }
 
@@ -116,6 +120,9 @@ impl Lane {
     async fn start_what_is_due(self: &Arc<Self>, slots: &Arc<Semaphore>) -> Duration {
         let stops = &self.stops;
         while !stops.leasing.is_requested() {
+            if let Some(pause) = self.gathers(slots) {
+                return pause;
+            }
             // The end of an attempt nudges.
             let Ok(slot) = Arc::clone(slots).try_acquire_owned() else { return POLL };
             match self.next_batch().await {
@@ -124,6 +131,18 @@ impl Lane {
             }
         }
         POLL
+    }
+
+    /// How long what is due waits for more of it: a moment, while a batch is under way that took all there was.
+    fn gathers(&self, slots: &Semaphore) -> Option<Duration> {
+        let rules = self.push.rules();
+        let since = self.queue.clock.mono().since((*self.gathering())?);
+        let alone = slots.available_permits() == self.config.concurrency;
+        (!alone && since < rules.gather).then(|| rules.gather - since)
+    }
+
+    fn gathering(&self) -> MutexGuard<'_, Option<Mono>> {
+        self.gathering.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn next_batch(&self) -> Next {
@@ -189,6 +208,8 @@ impl Lane {
 
     fn start(self: &Arc<Self>, batch: Vec<Leased>, probe: bool, slot: OwnedSemaphorePermit, stop: Stop) {
         let lane = Arc::clone(self);
+        let is_full = batch.len() >= self.push.rules().paths_max;
+        *self.gathering() = (!is_full).then(|| self.queue.clock.mono());
         tokio::spawn(async move {
             lane.attempt(batch, probe, &stop).await;
             drop(slot);

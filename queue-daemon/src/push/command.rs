@@ -72,7 +72,13 @@ impl Push for Command {
     }
 
     fn rules(&self) -> Rules {
-        Rules { paths_max: PATHS_MAX, one_drv: true, closure: false, exclusive: false }
+        Rules {
+            paths_max: PATHS_MAX,
+            one_drv: true,
+            closure: false,
+            exclusive: false,
+            gather: Duration::ZERO,
+        }
     }
 
     fn push<'a>(

@@ -11,6 +11,7 @@ pub(crate) mod sign;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use nix_store::PathInfo;
 use nix_store::process::Outcome;
@@ -35,6 +36,8 @@ pub struct Rules {
     pub closure: bool,
     /// It sends the closure as a whole, so batches under way must not share unsent paths.
     pub exclusive: bool,
+    /// While a batch is under way, what arrives within this time of its start goes into one further batch.
+    pub gather: Duration,
 }
 
 /// Why an attempt failed.

@@ -90,7 +90,7 @@ impl Push for NixCopy {
     }
 
     fn rules(&self) -> Rules {
-        Rules { paths_max: PATHS_MAX, one_drv: false, closure: true, exclusive: true }
+        Rules { paths_max: PATHS_MAX, one_drv: false, closure: true, exclusive: true, gather: Duration::ZERO }
     }
 
     fn push<'a>(

@@ -131,7 +131,13 @@ impl Push for SignStore {
     }
 
     fn rules(&self) -> Rules {
-        Rules { paths_max: PATHS_MAX, one_drv: false, closure: true, exclusive: false }
+        Rules {
+            paths_max: PATHS_MAX,
+            one_drv: false,
+            closure: true,
+            exclusive: false,
+            gather: Duration::ZERO,
+        }
     }
 
     fn push<'a>(

@@ -210,7 +210,7 @@ impl Push for Destination {
     }
 
     fn rules(&self) -> Rules {
-        Rules { paths_max: 24, one_drv: false, closure: false, exclusive: false }
+        Rules { paths_max: 24, one_drv: false, closure: false, exclusive: false, gather: Duration::ZERO }
     }
 
     fn push<'a>(

@@ -163,7 +163,10 @@ pub(super) fn settle(mut staged: Vec<Staged>) -> io::Result<()> {
 }
 
 fn flush_all(staged: &mut [Staged]) -> io::Result<()> {
-    let threads = staged.len().div_ceil(FILES_PER_FLUSHER).min(FLUSHERS_MAX);
+    let threads = staged
+        .len()
+        .div_ceil(FILES_PER_FLUSHER)
+        .min(std::env::var("EKA_X_FLUSH").map(|s| s.parse().expect("")).unwrap_or(FLUSHERS_MAX));
     let slots: Vec<Mutex<&mut Staged>> = staged.iter_mut().map(Mutex::new).collect();
     let next = AtomicUsize::new(0);
     let work = || -> io::Result<()> {

@@ -25,6 +25,7 @@ mod upload;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix_store::{Store, StoreDirs};
 use nix_types::cache_url::{Codec, Place as UrlPlace};
@@ -46,6 +47,11 @@ use place::{Means, Place};
 const PATHS_MAX: usize = 256;
 /// Archives under way at once at a destination; memory may allow fewer.
 const UPLOADS_MAX: usize = 32;
+/// The same for a folder, which gets no faster by more.
+const UPLOADS_LOCAL_MAX: usize = 4;
+/// What arrives while a batch is under way is worth a batch of its own only after this time: each costs a dozen
+/// flushes and questions, whatever it holds.
+const GATHER: Duration = Duration::from_millis(100);
 /// Memory that all destinations together may hold for archives on their way, unless there are many.
 const BYTES_TOTAL: u64 = 96 << 20;
 /// Each destination may have so much, however many there are: enough for a large archive.
@@ -123,7 +129,7 @@ impl Native {
             progress: progress.unwrap_or_else(|| Progress::new(clock.clone())),
             memory: memory::Memory::new(Arc::clone(queue), cache),
             flights: flights::Flights::default(),
-            slots: Semaphore::new(UPLOADS_MAX),
+            slots: Semaphore::new(uploads_max(url)),
             bytes: Arc::new(Semaphore::new(bytes_units as usize)),
             bytes_units,
             looked: Mutex::default(),
@@ -159,6 +165,13 @@ impl Native {
     }
 }
 
+fn uploads_max(url: &CacheUrl) -> usize {
+    match url.place {
+        UrlPlace::File { .. } => UPLOADS_LOCAL_MAX,
+        UrlPlace::S3 { .. } | UrlPlace::Http { .. } => UPLOADS_MAX,
+    }
+}
+
 /// How a destination wants its archives compressed.
 pub(crate) fn recipe_of(url: &CacheUrl) -> Recipe {
     let params = &url.params;
@@ -180,7 +193,7 @@ impl Push for Native {
     }
 
     fn rules(&self) -> Rules {
-        Rules { paths_max: PATHS_MAX, one_drv: false, closure: true, exclusive: false }
+        Rules { paths_max: PATHS_MAX, one_drv: false, closure: true, exclusive: false, gather: GATHER }
     }
 
     fn push<'a>(
