@@ -4,11 +4,12 @@
 //! its end what it came to. The archive's hash is compared with the registered one before the end is told, so whoever
 //! sends chunks on the way must take them back when the end is an error. Who sends where is not known here.
 //!
-//! Whoever asks for a path that is being packed reads along while its beginning is still kept; small archives are kept
-//! a while for those who come a moment later. A reader that holds up others for [`FALL_OUT`] is cut off and asks for a
-//! pack of its own.
+//! Whoever asks for a path that is being packed reads along while its beginning is still kept, which it is for those who
+//! said that they come, unless they let others wait for [`FALL_OUT`]. Small archives are kept a while for those who come
+//! a moment later. A reader that holds up others for [`FALL_OUT`] is cut off and asks for a pack of its own.
 
 mod encode;
+mod expect;
 mod shared;
 
 use std::collections::HashMap;
@@ -25,6 +26,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use encode::PackError;
 use encode::Tools;
+use expect::Expectations;
+pub(crate) use expect::{Expected, Guest};
 use shared::Shared;
 pub(crate) use shared::{Piece, ReadError, Reader};
 
@@ -98,6 +101,7 @@ pub(crate) struct Packer {
     /// How many destinations use a recipe: nothing is kept for one alone.
     users: HashMap<Recipe, usize>,
     packs: Mutex<HashMap<Key, Entry>>,
+    expectations: Arc<Expectations>,
     clock: Clock,
     /// Somebody will tidy up once nothing is asked for any more.
     tidying: AtomicBool,
@@ -134,6 +138,28 @@ struct Key {
     listing: bool,
 }
 
+impl Key {
+    fn of(job: &Job) -> Self {
+        Self { path: job.path.clone(), recipe: job.recipe, listing: job.listing }
+    }
+}
+
+/// Who still comes for one archive.
+struct Guests<'a> {
+    expectations: &'a Expectations,
+    key: &'a Key,
+}
+
+impl shared::Guests for Guests<'_> {
+    fn come(&self) -> bool {
+        self.expectations.is_expected(self.key)
+    }
+
+    fn were_late(&self) {
+        self.expectations.were_late(self.key);
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
     pack: Arc<Shared>,
@@ -155,6 +181,7 @@ impl Packer {
             threads,
             users,
             packs: Mutex::default(),
+            expectations: Arc::default(),
             clock,
             tidying: AtomicBool::new(false),
             begun,
@@ -162,10 +189,20 @@ impl Packer {
         })
     }
 
-    /// A reader of the archive, from its beginning. With `alone` it is packed for this reader only.
+    /// Says that a batch is going to open this soon, so that others keep it; `None` when there are no others.
+    pub(crate) fn expect(&self, guest: &Arc<Guest>, job: &Job) -> Option<Expected> {
+        self.has_many_users(job.recipe).then(|| self.expectations.add(guest, Key::of(job)))
+    }
+
+    fn has_many_users(&self, recipe: Recipe) -> bool {
+        self.users.get(&recipe).is_some_and(|users| *users > 1)
+    }
+
+    /// A reader of the archive, from its beginning. With `alone` it is packed for this reader only. What was
+    /// [expected](Packer::expect) is to be dropped behind it.
     pub(crate) fn open(self: &Arc<Self>, job: &Job, alone: bool) -> Reader {
-        let key = Key { path: job.path.clone(), recipe: job.recipe, listing: job.listing };
-        let shares = !alone && self.users.get(&job.recipe).is_some_and(|users| *users > 1);
+        let key = Key::of(job);
+        let shares = !alone && self.has_many_users(job.recipe);
         if shares && let Some(reader) = self.join(&key) {
             return reader;
         }
@@ -181,7 +218,7 @@ impl Packer {
 
     fn join(&self, key: &Key) -> Option<Reader> {
         let mut packs = self.packs();
-        tidy(&mut packs);
+        tidy(&mut packs, &self.expectations);
         packs.get(key)?.pack.join()
     }
 
@@ -198,7 +235,7 @@ impl Packer {
             packer.tidying.store(false, Ordering::Relaxed);
             let is_empty = {
                 let mut packs = packer.packs();
-                tidy(&mut packs);
+                tidy(&mut packs, &packer.expectations);
                 packs.is_empty()
             };
             if !is_empty {
@@ -212,7 +249,14 @@ impl Packer {
     fn start(self: &Arc<Self>, job: Job, pack: Arc<Shared>) {
         self.begun.with_label_values(&[job.recipe.codec.name()]).inc();
         let threads = self.threads_for(&job);
-        let work = Work { job, pack, cpu: Arc::clone(&self.cpu), threads, tools: Arc::clone(&self.tools) };
+        let work = Work {
+            job,
+            pack,
+            cpu: Arc::clone(&self.cpu),
+            threads,
+            expectations: Arc::clone(&self.expectations),
+            tools: Arc::clone(&self.tools),
+        };
         if work.job.is_small() {
             // A task of its own: others may join, and whoever asked first may give up.
             tokio::spawn(async move {
@@ -244,17 +288,16 @@ impl Packer {
     }
 }
 
-/// Lets go of what is of no more use to anybody: what nobody can join, what is old, and the oldest beyond
-/// [`KEPT_BYTES`].
-fn tidy(packs: &mut HashMap<Key, Entry>) {
+/// Lets go of what is of no more use to anybody: what nobody can join, what is old, and beyond [`KEPT_BYTES`] first
+/// what nobody said they come for, then the oldest.
+fn tidy(packs: &mut HashMap<Key, Entry>, expectations: &Expectations) {
     packs.retain(|_, entry| entry.pack.can_be_joined() && entry.since.elapsed() < KEPT_FOR);
-    let mut kept: Vec<(Instant, Key, usize)> = packs
-        .iter()
-        .filter(|(_, entry)| entry.pack.is_finished())
-        .map(|(key, entry)| (entry.since, key.clone(), entry.pack.bytes()))
+    let finished = packs.iter().filter(|(_, entry)| entry.pack.is_finished());
+    let mut kept: Vec<((bool, Instant), Key, usize)> = finished
+        .map(|(key, entry)| ((expectations.is_expected(key), entry.since), key.clone(), entry.pack.bytes()))
         .collect();
     let mut total: usize = kept.iter().map(|(_, _, bytes)| bytes).sum();
-    kept.sort_by_key(|(since, _, _)| *since);
+    kept.sort_by_key(|(order, _, _)| *order);
     for (_, key, bytes) in kept {
         if total <= KEPT_BYTES {
             break;
@@ -270,6 +313,7 @@ struct Work {
     pack: Arc<Shared>,
     cpu: Arc<Semaphore>,
     threads: Option<u32>,
+    expectations: Arc<Expectations>,
     tools: Arc<Toolbox>,
 }
 
@@ -282,13 +326,15 @@ impl Work {
     fn run(self, permit: OwnedSemaphorePermit) {
         let mut permit = Some(permit);
         let small = self.job.is_small();
+        let key = Key::of(&self.job);
+        let guests = Guests { expectations: &self.expectations, key: &key };
         let mut tools = self.tools.take();
         let result = encode::encode(&self.job, self.threads, &mut tools, &mut |chunk| {
             if small {
                 return self.pack.push(chunk);
             }
             // Whoever waits for a reader computes nothing.
-            self.pack.push_or_wait(chunk, |waits| {
+            self.pack.push_or_wait(chunk, &guests, |waits| {
                 if waits {
                     permit = None;
                 } else if permit.is_none() {

@@ -17,6 +17,25 @@ use super::{FALL_OUT, PackError, Packed, WINDOW};
 /// How often a packing that waits looks whether a reader has to be cut off.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// Those who said that they will join an archive.
+pub(super) trait Guests {
+    /// Somebody comes.
+    fn come(&self) -> bool;
+    /// They did not come in time.
+    fn were_late(&self);
+}
+
+/// Nobody comes.
+struct NoGuests;
+
+impl Guests for NoGuests {
+    fn come(&self) -> bool {
+        false
+    }
+
+    fn were_late(&self) {}
+}
+
 /// Nobody reads any more.
 #[derive(Debug)]
 pub(super) struct Unread;
@@ -71,8 +90,11 @@ impl State {
         self.readers.iter().map(|reader| reader.next).min()
     }
 
-    /// Lets go of chunks that all have, as far as room is needed.
-    fn make_room(&mut self) -> bool {
+    /// Lets go of chunks that all have, as far as room is needed; of the first one not while somebody comes for it.
+    fn make_room(&mut self, guests: &dyn Guests) -> bool {
+        if self.base == 0 && self.chunks.len() >= WINDOW && guests.come() {
+            return false;
+        }
         let slowest = self.slowest().unwrap_or(self.base);
         while self.chunks.len() >= WINDOW && self.base < slowest {
             self.chunks.pop_front();
@@ -139,14 +161,20 @@ impl Shared {
 
     /// Adds a chunk of an archive that fits into the window.
     pub(super) fn push(&self, chunk: Bytes) -> Result<(), Unread> {
-        self.push_or_wait(chunk, |_| {})
+        self.push_or_wait(chunk, &NoGuests, |_| {})
     }
 
-    /// Adds a chunk, once there is room. `waits` hears when that takes time, and when it is over.
-    pub(super) fn push_or_wait(&self, chunk: Bytes, mut waits: impl FnMut(bool)) -> Result<(), Unread> {
+    /// Adds a chunk, once there is room and the beginning is not kept for guests. `waits` hears when that takes time, and
+    /// when it is over.
+    pub(super) fn push_or_wait(
+        &self,
+        chunk: Bytes,
+        guests: &dyn Guests,
+        mut waits: impl FnMut(bool),
+    ) -> Result<(), Unread> {
         let mut state = self.state();
         let mut full_since = None;
-        while !state.make_room() {
+        while !state.make_room(guests) {
             if state.readers.is_empty() {
                 return Err(Unread);
             }
@@ -157,6 +185,9 @@ impl Shared {
             let looked = Instant::now();
             let waited = self.moved.wait_timeout(state, LOOK_EVERY);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if since.elapsed() >= FALL_OUT {
+                guests.were_late();
+            }
             // At most half of the others' time, beside what everybody may take.
             let patience = FALL_OUT + self.begun.elapsed() / 2;
             if state.hold_up(looked.elapsed(), since.elapsed() >= FALL_OUT, patience) {

@@ -157,6 +157,35 @@ async fn two_readers_share_one_pack_and_a_third_comes_too_late() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_beginning_is_kept_for_who_said_that_they_come_but_not_for_ever() {
+    let files = files(1, 24 << 20);
+    let recipe = recipe(Codec::None);
+    let packer = packer(1, &[recipe, recipe, recipe]);
+    let job = job(&files, recipe);
+    let expected = packer.expect(&Arc::default(), &job);
+    assert!(expected.is_some(), "there are others");
+    let mut first = packer.open(&job, false);
+    for _ in 0..WINDOW {
+        assert!(matches!(first.next().await, Ok(Piece::Chunk(_))));
+    }
+    let mut second = packer.open(&job, false);
+    drop(expected);
+    assert_eq!(packer.packs().len(), 1, "both read one pack");
+    let (one, two) = tokio::join!(read(&mut first), read(&mut second));
+    assert_eq!(one.unwrap().0.len(), files.nar.len() - WINDOW * CHUNK_BYTES);
+    assert!(two.unwrap().0 == files.nar);
+
+    let never_comes = packer.expect(&Arc::default(), &job);
+    let mut first = packer.open(&job, false);
+    assert!(read(&mut first).await.unwrap().0 == files.nar);
+    assert!(!packer.expectations.is_expected(&Key::of(&job)), "waited for in vain, and not again");
+    drop(never_comes);
+    assert!(
+        Packer::expect(&packer, &Arc::default(), &Job { recipe: self::recipe(Codec::Xz), ..job }).is_none()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn small_archives_are_kept_for_others_and_not_for_one_alone() {
     let files = files(1, 1_000);
     let recipe = recipe(Codec::Zstd);

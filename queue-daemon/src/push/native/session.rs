@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -22,7 +22,7 @@ use super::plan::{Plan, largest_first};
 use super::presence::Seen;
 use super::publish::{Publication, Published};
 use super::sort::{self, Todo};
-use super::upload::Uploaded;
+use super::upload::{Common, Uploaded};
 use crate::delivery::FaultClass;
 use crate::push::{Batch, Fault, Pushed, Reports, Work, keys};
 use crate::store::cache::Remembered;
@@ -118,7 +118,8 @@ impl Native {
     /// Notes for each path which archive of it was sent some time.
     async fn recall_archives(&self, nodes: &mut [Node<'_>]) {
         // A hash that cannot be read has no archive; the upload says so.
-        let key = |node: &Node<'_>| Sha256::parse(&node.info.nar_hash).ok().map(|hash| self.archive_key(&hash));
+        let key =
+            |node: &Node<'_>| Sha256::parse(&node.info.nar_hash).ok().map(|hash| self.archive_key(&hash));
         let keys = nodes.iter().map(|node| key(node).unwrap_or_default()).collect();
         for (node, known) in nodes.iter_mut().zip(self.memory.archives(keys).await) {
             node.known = known;
@@ -138,8 +139,7 @@ struct Session<'a> {
     plan: Plan,
     /// Places whose archives are still to be sent.
     order: VecDeque<usize>,
-    /// Small archives that are being packed and sent.
-    small: Arc<AtomicUsize>,
+    common: Arc<Common>,
     pushed: Pushed,
     fruitless: usize,
     fruitful: bool,
@@ -166,7 +166,7 @@ impl<'a> Session<'a> {
             nodes: Vec::new(),
             plan: Plan::new(&[]),
             order: VecDeque::new(),
-            small: Arc::default(),
+            common: Arc::default(),
             pushed: Pushed::default(),
             fruitless: 0,
             fruitful: false,
@@ -274,9 +274,9 @@ impl<'a> Session<'a> {
                 self.plan.archived(place);
             }
             Claim::Ours(flight) => {
-                let (known, small) = (self.nodes[place].known.clone(), Arc::clone(&self.small));
+                let (known, common) = (self.nodes[place].known.clone(), Arc::clone(&self.common));
                 under_way.ours.push(Box::pin(async move {
-                    let uploaded = engine.upload(objects, info, known, &small).await;
+                    let uploaded = engine.upload(objects, info, known, &common).await;
                     (place, uploaded.map(|uploaded| Sent::Archive(uploaded, flight)))
                 }));
             }
@@ -317,7 +317,7 @@ impl<'a> Session<'a> {
     async fn next_group(&mut self) -> Option<Publishing<'a>> {
         let in_order = self.objects.is_local();
         // A flush costs about the same for one file and for many, and what is small is there in a moment.
-        if in_order && self.small.load(Ordering::Relaxed) > 0 {
+        if in_order && self.common.small.load(Ordering::Relaxed) > 0 {
             return None;
         }
         let mut group = Vec::new();

@@ -17,7 +17,7 @@ use object_kit::{Body, BodyError, BodySize, Chunks, Class, Meta, ObjectError, Ob
 use super::memory::Archive;
 use super::{Native, faults};
 use crate::delivery::FaultClass;
-use crate::pack::{Job, Packed, Piece, ReadError, Reader, SMALL_BYTES};
+use crate::pack::{Expected, Guest, Job, Packed, Piece, ReadError, Reader, SMALL_BYTES};
 use crate::progress::Transfer;
 use crate::push::Fault;
 
@@ -41,6 +41,15 @@ pub(super) struct Uploaded {
     pub(super) bytes: u64,
 }
 
+/// What the uploads of a batch have in common.
+#[derive(Debug, Default)]
+pub(super) struct Common {
+    /// Small archives that are being packed and sent.
+    pub(super) small: AtomicUsize,
+    /// Whom the packer keeps archives for.
+    guest: Arc<Guest>,
+}
+
 impl Uploaded {
     pub(super) fn listing(&self) -> Option<&Listing> {
         self.packed.as_ref().and_then(|packed| packed.listing.as_ref())
@@ -48,28 +57,28 @@ impl Uploaded {
 }
 
 impl Native {
-    /// Sees to it that the archive of a path is there. `known` is what was sent under its key some time; `small` counts
-    /// those that take only a moment.
+    /// Sees to it that the archive of a path is there. `known` is what was sent under its key some time.
     pub(super) async fn upload(
         &self,
         objects: &dyn Objects,
         info: &PathInfo,
         known: Option<Archive>,
-        small: &AtomicUsize,
+        common: &Common,
     ) -> Result<Uploaded, Fault> {
         let job = self.job(info)?;
         let key = self.archive_key(&job.nar_hash);
         if let Some(uploaded) = self.is_there(objects, &job, &key, known).await? {
             return Ok(uploaded);
         }
+        let expected = self.packer.expect(&common.guest, &job);
         let _slot = self.slots.acquire().await.expect("the slots of an engine are never closed");
         let _bytes = self.memory_for(&job).await;
         let transfer = self.progress.begin(&info.path, info.nar_size);
         let sent = if job.is_small() {
-            let _counted = Counted::new(small);
-            self.send_small(objects, &job, &key, &transfer).await
+            let _counted = Counted::new(&common.small);
+            self.send_small(objects, &job, &key, &transfer, expected).await
         } else {
-            self.send_large(objects, &job, &key, &transfer).await
+            self.send_large(objects, &job, &key, &transfer, expected).await
         };
         let packed = sent.map_err(|fault| faults::unless_gone(fault, &info.path, &*self.store))?;
         let archive = Archive { file_hash: packed.file_hash, file_size: packed.file_size };
@@ -128,8 +137,10 @@ impl Native {
         job: &Job,
         key: &str,
         transfer: &Transfer,
+        expected: Option<Expected>,
     ) -> Result<Arc<Packed>, Fault> {
         let mut reader = self.packer.open(job, false);
+        drop(expected);
         let mut chunks = Vec::new();
         let packed = loop {
             match reader.next().await.map_err(|error| faults::of_read(&error))? {
@@ -158,6 +169,7 @@ impl Native {
         job: &Job,
         key: &str,
         transfer: &Transfer,
+        mut expected: Option<Expected>,
     ) -> Result<Arc<Packed>, Fault> {
         let size = match (job.recipe.codec, job.nar_size) {
             (_, 0) => BodySize::at_most(UNKNOWN_BYTES_MAX),
@@ -167,6 +179,7 @@ impl Native {
         let (mut alone, mut size) = (false, size);
         loop {
             let mut body = Streamed { reader: self.packer.open(job, alone), packed: None };
+            drop(expected.take()); // it is here
             let put = objects.put_stream(key, &mut body, &meta(transfer, None), size).await;
             match (put, body.packed) {
                 (Ok(_), Some(packed)) => return Ok(packed),
