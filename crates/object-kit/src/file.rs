@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use service_kit::clock::Clock;
+use tokio::task::JoinHandle;
 
 use crate::body::Counted;
 use crate::error::{Class, Fault, ObjectError};
@@ -27,6 +28,9 @@ use crate::{
 };
 pub use scan::Swept;
 use stage::{Staged, settle};
+
+/// A long file goes to the disk by so many bytes while more of it comes, so that its end has no long wait in store.
+const FLUSH_EVERY: u64 = 16 << 20;
 
 /// The objects below a folder, and those of one writer that are not settled yet.
 #[derive(Debug)]
@@ -124,6 +128,7 @@ impl File {
             return Ok(Put { outcome: Outcome::Existed, bytes: 0 });
         };
         let mut counted = Counted::new(body, size);
+        let (mut flushing, mut unflushed) = (None, 0_u64);
         while let Some(chunk) = counted.next().await? {
             let len = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
             for throttle in &self.throttles {
@@ -133,8 +138,17 @@ impl File {
             if let Some(moved) = &meta.moved {
                 moved(len);
             }
+            unflushed = unflushed.saturating_add(len);
+            if unflushed >= FLUSH_EVERY && flushing.as_ref().is_none_or(JoinHandle::is_finished) {
+                flushed(flushing.take()).await?;
+                let file = staged.another_handle().map_err(Fault::local)?;
+                flushing = Some(tokio::task::spawn_blocking(move || file.sync_data()));
+                unflushed = 0;
+            }
         }
         let bytes = counted.got();
+        // The system tells of a write that failed once, to whoever flushes first.
+        flushed(flushing).await?;
         let staged = blocking(move || staged.finish().map_err(Fault::local)).await?;
         self.stage(staged);
         Ok(Put { outcome: Outcome::Stored, bytes })
@@ -266,6 +280,12 @@ fn write_one(root: &Path, object: &NewObject) -> Result<(Put, Option<Staged>), F
         moved(bytes);
     }
     Ok((Put { outcome: Outcome::Stored, bytes }, Some(staged)))
+}
+
+/// Waits for a flush that was begun.
+async fn flushed(flushing: Option<JoinHandle<io::Result<()>>>) -> Result<(), Fault> {
+    let Some(flushing) = flushing else { return Ok(()) };
+    flushing.await.map_err(Fault::local)?.map_err(Fault::local)
 }
 
 /// Does disk work where it holds up no other task. What was begun goes on when the future is dropped; a staged file

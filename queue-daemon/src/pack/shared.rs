@@ -182,15 +182,21 @@ impl Shared {
                 waits(true);
                 Instant::now()
             });
+            let is_kept_for_guests = state.base == 0 && guests.come();
             let looked = Instant::now();
             let waited = self.moved.wait_timeout(state, LOOK_EVERY);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if since.elapsed() >= FALL_OUT {
-                guests.were_late();
+            let is_long = since.elapsed() >= FALL_OUT;
+            if is_kept_for_guests {
+                if is_long {
+                    guests.were_late();
+                    full_since = Some(Instant::now());
+                }
+                continue;
             }
             // At most half of the others' time, beside what everybody may take.
             let patience = FALL_OUT + self.begun.elapsed() / 2;
-            if state.hold_up(looked.elapsed(), since.elapsed() >= FALL_OUT, patience) {
+            if state.hold_up(looked.elapsed(), is_long, patience) {
                 self.news.notify_waiters();
             }
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -21,6 +21,10 @@ const FOLDER_MODE: u32 = 0o755;
 const FLUSH_FROM: u64 = 4 << 20;
 /// Threads that flush together: file systems join flushes that are under way at the same time.
 const FLUSHERS_MAX: usize = 8;
+/// From so many files on the whole file system is flushed once, as long as that is not much more than our own work: no
+/// more bytes than these wait for any disk of the machine.
+const WHOLE_FROM: usize = 16;
+const WHOLE_BYTES_MAX: u64 = 64 << 20;
 /// Files for which a further thread is worth its start.
 const FILES_PER_FLUSHER: usize = 4;
 /// Most bytes of a name that its temporary name repeats.
@@ -76,6 +80,11 @@ impl Staged {
         self.file.write_all(chunk)?;
         self.bytes = self.bytes.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
         Ok(self)
+    }
+
+    /// The same file once more, to be flushed on the side.
+    pub(super) fn another_handle(&self) -> io::Result<File> {
+        self.file.try_clone()
     }
 
     pub(super) fn finish(mut self) -> io::Result<Self> {
@@ -163,10 +172,45 @@ pub(super) fn settle(mut staged: Vec<Staged>) -> io::Result<()> {
 }
 
 fn flush_all(staged: &mut [Staged]) -> io::Result<()> {
-    let threads = staged
-        .len()
-        .div_ceil(FILES_PER_FLUSHER)
-        .min(std::env::var("EKA_X_FLUSH").map(|s| s.parse().expect("")).unwrap_or(FLUSHERS_MAX));
+    let waiting = staged.iter().filter(|one| !one.flushed).count();
+    if waiting >= WHOLE_FROM
+        && let Some(first) = staged.iter().find(|one| !one.flushed)
+        && is_one_system(staged)?
+        && bytes_before_the_disk() <= WHOLE_BYTES_MAX
+    {
+        rustix::fs::syncfs(&first.file)?;
+        staged.iter_mut().for_each(|one| one.flushed = true);
+        return Ok(());
+    }
+    flush_each(staged)
+}
+
+fn is_one_system(staged: &[Staged]) -> io::Result<bool> {
+    let mut device = None;
+    for one in staged {
+        let of_this = one.file.metadata()?.dev();
+        if *device.get_or_insert(of_this) != of_this {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Bytes of the whole machine that are not on a disk yet; as many as can be where the kernel does not say.
+fn bytes_before_the_disk() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    };
+    match (kib("Dirty:"), kib("Writeback:")) {
+        (Some(dirty), Some(writeback)) => dirty.saturating_add(writeback).saturating_mul(1024),
+        (None, _) | (_, None) => u64::MAX,
+    }
+}
+
+fn flush_each(staged: &mut [Staged]) -> io::Result<()> {
+    let threads = staged.len().div_ceil(FILES_PER_FLUSHER).min(FLUSHERS_MAX);
     let slots: Vec<Mutex<&mut Staged>> = staged.iter_mut().map(Mutex::new).collect();
     let next = AtomicUsize::new(0);
     let work = || -> io::Result<()> {
