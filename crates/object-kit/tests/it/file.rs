@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use bytes::Bytes;
-use object_kit::{BodySize, Chunks, Class, File, Objects};
+use object_kit::{BodySize, Chunks, Class, File, NewObject, Objects};
 use service_kit::clock::Clock;
 use test_kit::tmpfs::Tmpfs;
 
@@ -75,6 +75,44 @@ async fn a_settle_that_fails_publishes_nothing_more_and_the_next_may_work() {
     place.put("c", bytes(5), &meta()).await.unwrap();
     place.settle().await.unwrap();
     assert_eq!(names(dir.path()), ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn many_at_once_end_behind_the_first_that_fails_and_are_read_in_their_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = place(dir.path());
+    fs::write(dir.path().join("file"), "").unwrap();
+    let new = |key: &str| NewObject { key: key.into(), body: Bytes::from(key.to_owned()), meta: meta() };
+    let put = place.put_all(&[new("a"), new("file/below"), new("c")]).await;
+    assert!(
+        put[0].is_ok() && put[1].as_ref().is_err_and(|error| error.key.as_deref() == Some("file/below")),
+        "{put:?}"
+    );
+    assert_eq!(put.len(), 2, "the third was not tried");
+    place.settle().await.unwrap();
+    assert_eq!(names(dir.path()), ["a", "file"]);
+    // Enough of them for one flush of the whole file system.
+    let many: Vec<NewObject> = (0..40).map(|i| new(&format!("n{i}"))).collect();
+    assert!(place.put_all(&many).await.iter().all(Result::is_ok));
+    place.settle().await.unwrap();
+    let keys = ["n39", "absent", "../a", "n0"].map(str::to_owned);
+    let found = place.get_all(&keys, 100).await;
+    let text = |at: usize| found[at].as_ref().unwrap().as_ref().map(|found| found.bytes.clone());
+    assert_eq!((text(0), text(1), text(3)), (Some("n39".into()), None, Some("n0".into())));
+    assert!(found[2].is_err(), "no key leads out of the folder");
+}
+
+/// A long object is flushed while it comes, and is whole.
+#[tokio::test]
+async fn a_long_object_is_what_was_sent() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = place(dir.path());
+    let chunk = bytes(1 << 20);
+    let mut body = Chunks::new(vec![chunk.clone(); 50]);
+    place.put_stream("long", &mut body, &meta(), BodySize::exact(50 << 20)).await.unwrap();
+    place.settle().await.unwrap();
+    let written = fs::read(dir.path().join("long")).unwrap();
+    assert!(written.len() == 50 << 20 && written.chunks(1 << 20).all(|part| part == chunk));
 }
 
 #[tokio::test]
