@@ -117,9 +117,9 @@ impl File {
 
     async fn write(&self, key: &str, body: &mut dyn Body, meta: &Meta, size: BodySize) -> Result<Put, Fault> {
         let path = self.path(key)?;
-        let (root, mode) = (Arc::clone(&self.root), meta.mode);
+        let (root, mode) = (Arc::clone(&self.root), meta.mode.clone());
         let begun = blocking(move || {
-            if mode == Mode::Create && path.symlink_metadata().is_ok() {
+            if stays(&mode, &path) {
                 return Ok(None);
             }
             Staged::begin(&root, &path, mode).map(Some).map_err(Fault::local)
@@ -264,16 +264,25 @@ impl Objects for File {
     }
 }
 
+/// Whether what is there is to be left.
+fn stays(mode: &Mode, path: &Path) -> bool {
+    match mode {
+        Mode::Replace => false,
+        Mode::Create => path.symlink_metadata().is_ok(),
+        Mode::Match(tag) => !fs::metadata(path).is_ok_and(|meta| head(&meta).tag.as_ref() == Some(tag)),
+    }
+}
+
 /// Writes a whole object; gives what is to be settled, unless one was there that stays.
 fn write_one(root: &Path, object: &NewObject) -> Result<(Put, Option<Staged>), Fault> {
     let NewObject { key, body, meta } = object;
     keys::check(key)?;
     let path = root.join(key);
-    if meta.mode == Mode::Create && path.symlink_metadata().is_ok() {
+    if stays(&meta.mode, &path) {
         return Ok((Put { outcome: Outcome::Existed, bytes: 0 }, None));
     }
     let bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
-    let staged = Staged::begin(root, &path, meta.mode);
+    let staged = Staged::begin(root, &path, meta.mode.clone());
     let staged = staged.and_then(|staged| staged.write(body)).and_then(Staged::finish);
     let staged = staged.map_err(Fault::local)?;
     if let Some(moved) = &meta.moved {

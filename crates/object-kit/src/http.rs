@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use reqwest::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderName, HeaderValue, IF_NONE_MATCH, LAST_MODIFIED, PRAGMA,
+    HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, LAST_MODIFIED, PRAGMA,
 };
 use reqwest::{Method, StatusCode, Url};
 
@@ -139,7 +139,7 @@ impl Http {
         described(&mut ask.headers, meta);
         ask.moved.clone_from(&meta.moved);
         let answer = self.exchange.send(ask, ANSWER_MAX).await?;
-        if meta.mode == Mode::Create && answer.status == StatusCode::PRECONDITION_FAILED {
+        if meta.mode != Mode::Replace && answer.status == StatusCode::PRECONDITION_FAILED {
             return Ok(Put { outcome: Outcome::Existed, bytes: answer.sent });
         }
         let answer = checked(answer)?;
@@ -281,14 +281,26 @@ pub(crate) fn head(answer: &Answer) -> Head {
 
 /// The headers of a write.
 pub(crate) fn described(headers: &mut HeaderMap, meta: &Meta) {
+    condition(headers, &meta.mode);
     let mut put =
         |name: HeaderName, value: &'static str| headers.insert(name, HeaderValue::from_static(value));
     put(CONTENT_TYPE, meta.content_type);
     if let Some(encoding) = meta.content_encoding {
         put(CONTENT_ENCODING, encoding);
     }
-    if meta.mode == Mode::Create {
-        put(IF_NONE_MATCH, "*");
+}
+
+/// The condition of a write.
+pub(crate) fn condition(headers: &mut HeaderMap, mode: &Mode) {
+    match mode {
+        Mode::Replace => {}
+        Mode::Create => drop(headers.insert(IF_NONE_MATCH, HeaderValue::from_static("*"))),
+        Mode::Match(tag) => {
+            // It came in a header, so it fits into one.
+            if let Ok(tag) = HeaderValue::from_str(tag) {
+                headers.insert(IF_MATCH, tag);
+            }
+        }
     }
 }
 

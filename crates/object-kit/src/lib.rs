@@ -160,6 +160,14 @@ impl Meta {
         Self { content_type, content_encoding: None, mode: Mode::Replace, sha256: None, moved: None }
     }
 
+    /// The same, for an object that replaces only the version that was found. One without a tag that can be compared (a
+    /// weak ETag) is replaced whatever it is by then.
+    #[must_use]
+    pub fn matching(self, found: &Found) -> Self {
+        let tag = found.tag.as_deref().filter(|tag| !tag.starts_with("W/"));
+        Self { mode: tag.map_or(Mode::Replace, |tag| Mode::Match(tag.to_owned())), ..self }
+    }
+
     /// The same, for an object that must not be there yet.
     #[must_use]
     pub fn create(self) -> Self {
@@ -186,10 +194,13 @@ pub struct NewObject {
 }
 
 /// What to do when an object is there already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
     /// Leave it. A server that knows no conditional writes replaces it all the same.
     Create,
+    /// Replace it if it still is the version of this [tag](Found::tag), else leave it. A server that knows no conditional
+    /// writes replaces it all the same; a folder may be changed between the last look and the write.
+    Match(String),
     /// Replace it.
     Replace,
 }
@@ -208,7 +219,7 @@ pub struct Put {
 pub enum Outcome {
     /// It is there as given.
     Stored,
-    /// [`Mode::Create`] met an object. It may be our own, whose answer was lost and which was sent again.
+    /// [`Mode::Create`] met an object, or [`Mode::Match`] another version or none. It may be our own, whose answer was lost and which was sent again.
     Existed,
 }
 

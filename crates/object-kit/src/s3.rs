@@ -202,10 +202,17 @@ impl S3 {
     }
 }
 
-/// Whether a write was refused because there was an object, and was meant to be.
+/// Whether a write was refused because of what was there, and was meant to be.
 fn existed(meta: &Meta, fault: &Fault) -> bool {
-    let denied = fault.source.downcast_ref::<Denied>();
-    meta.mode == Mode::Create && denied.is_some_and(|d| d.status == StatusCode::PRECONDITION_FAILED)
+    let status = fault.source.downcast_ref::<Denied>().map(|denied| denied.status);
+    match meta.mode {
+        Mode::Replace => false,
+        Mode::Create => status == Some(StatusCode::PRECONDITION_FAILED),
+        // The version is gone, or the whole object.
+        Mode::Match(_) => {
+            matches!(status, Some(StatusCode::PRECONDITION_FAILED | StatusCode::NOT_FOUND))
+        }
+    }
 }
 
 /// A buffer for so many bytes: one that grows takes up to twice as much, and for a moment three times.

@@ -133,13 +133,16 @@ fn join(
     now: Time,
     rng: &mut Rng,
 ) -> Result<(i64, StateName), RowError> {
-    let (delivery, code, changed_ms, since_ms): (i64, i64, i64, i64) = tx
+    let drv = request.drv.as_ref().map(DrvPath::as_str);
+    let (delivery, code, changed_ms, since_ms, tells_more): (i64, i64, i64, i64, bool) = tx
         .prepare_cached(
-            "SELECT d.id, d.state, d.changed_ms, n.since_ms FROM delivery d JOIN destination n ON n.id = d.destination
+            "SELECT d.id, d.state, d.changed_ms, n.since_ms,
+               ?3 IS NOT NULL AND ?3 IS NOT d.drv AND (?4 OR d.uid = ?5 OR d.drv IS NULL)
+             FROM delivery d JOIN destination n ON n.id = d.destination
              WHERE d.path = ?1 AND d.destination = ?2",
         )?
-        .query_row(params![new.path.as_str(), new.destination], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        .query_row(params![new.path.as_str(), new.destination, drv, new.may_retell, request.uid], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
         })?;
     let Some(state) = StateName::from_code(code) else {
         return Err(RowError::Unreadable { delivery, what: format!("state {code}") });
@@ -147,7 +150,8 @@ fn join(
     // A receipt of the cache that was there before says nothing about the one that is there now.
     let of_this_cache = changed_ms >= since_ms;
     let is_young = now < Time::from_ms(changed_ms) + new.presence_ttl;
-    let receipt_counts = state == StateName::Done && of_this_cache && is_young;
+    // Another derivation has a log of its own, and a realisation when the path is named by its content.
+    let receipt_counts = state == StateName::Done && of_this_cache && is_young && !tells_more;
     let revived = match state {
         StateName::Done if receipt_counts => None,
         StateName::Waiting | StateName::Queued => None,

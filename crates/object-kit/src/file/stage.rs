@@ -102,10 +102,12 @@ impl Staged {
         Ok(())
     }
 
-    /// Gives it its name. One that is to be created and met another meanwhile leaves that one.
+    /// Gives it its name. One that met another version meanwhile leaves that one, if it has to.
     fn publish(mut self) -> io::Result<()> {
-        match self.mode {
+        match &self.mode {
             Mode::Replace => fs::rename(&self.temp, &self.path)?,
+            Mode::Match(_) if super::stays(&self.mode, &self.path) => return Ok(()),
+            Mode::Match(_) => fs::rename(&self.temp, &self.path)?,
             Mode::Create => match rename_new(&self.temp, &self.path) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
                 other => other?,

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use reqwest::Method;
-use reqwest::header::{ETAG, HeaderMap, IF_NONE_MATCH};
+use reqwest::header::{ETAG, HeaderMap, IF_MATCH, IF_NONE_MATCH};
 use tracing::warn;
 
 use super::call::{ABORT_TIME, Call, Core, denied};
 use super::{ANSWER_MAX, S3, existed, fill, room};
 use crate::body::Counted;
 use crate::error::{Class, Fault, chain};
-use crate::http::head;
-use crate::{Meta, Mode, Moved, Outcome, Put, xml};
+use crate::http::{condition, head};
+use crate::{Meta, Moved, Outcome, Put, xml};
 
 #[derive(Debug, thiserror::Error)]
 enum PartsError {
@@ -87,6 +87,7 @@ impl<'a> Upload<'a> {
         let mut headers = s3.described(meta)?;
         // The condition belongs to the end.
         headers.remove(IF_NONE_MATCH);
+        headers.remove(IF_MATCH);
         let call = Call { key: Some(key), query: &[("uploads", "")], headers, ..Call::new(Method::POST) };
         let answer = s3.core.send(call).await?;
         let root = xml::parse(&answer.body).map_err(|error| Fault::new(Class::Server, error))?;
@@ -111,9 +112,7 @@ impl<'a> Upload<'a> {
         let parts: String = tags.iter().map(part).collect();
         let body = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
         let mut headers = HeaderMap::new();
-        if meta.mode == Mode::Create {
-            headers.insert(IF_NONE_MATCH, reqwest::header::HeaderValue::from_static("*"));
-        }
+        condition(&mut headers, &meta.mode);
         let mut attempts = self.core.retry.begin();
         loop {
             let fault = match self.end(&body, &headers).await {

@@ -65,6 +65,26 @@ async fn creating_leaves_what_is_there() {
 }
 
 #[tokio::test]
+async fn matching_replaces_what_was_seen_and_nothing_else() {
+    let (_cache, _dir, places) = places();
+    for (name, place) in places {
+        let put = async |text: &'static str, meta: &Meta| {
+            let put = place.put("a", Bytes::from_static(text.as_bytes()), meta).await.unwrap();
+            place.settle().await.unwrap();
+            put.outcome
+        };
+        put("one", &meta()).await;
+        let one = place.get("a", 99).await.unwrap().unwrap();
+        assert_eq!(put("two", &meta().matching(&one)).await, Outcome::Stored, "{name}");
+        assert_eq!(put("three!", &meta().matching(&one)).await, Outcome::Existed, "{name}: that one is gone");
+        assert_eq!(&place.get("a", 99).await.unwrap().unwrap().bytes[..], b"two", "{name}");
+        place.delete("a").await.unwrap();
+        assert_eq!(put("four", &meta().matching(&one)).await, Outcome::Existed, "{name}: there is none");
+        assert_eq!(place.head("a").await.unwrap(), None, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn long_bodies_arrive_whole_whether_their_length_is_known_or_not() {
     let (cache, _dir, places) = places();
     for (name, place) in places {

@@ -413,7 +413,10 @@ impl State {
     fn put(&mut self, path: &str, request: &Request, bytes: Vec<u8>, etag: String) -> Answer {
         let there = self.objects.contains_key(path);
         let create = request.headers.get("if-none-match").is_some_and(|tag| tag == "*");
-        if there && create && !self.ignores_conditions {
+        let wanted = request.headers.get("if-match");
+        let is_other =
+            wanted.is_some_and(|tag| self.objects.get(path).is_none_or(|there| there.etag != *tag));
+        if ((there && create) || is_other) && !self.ignores_conditions {
             return Answer::status(412);
         }
         let mut answer = Answer::status(if there { 200 } else { 201 });

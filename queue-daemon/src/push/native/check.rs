@@ -58,7 +58,7 @@ impl Native {
 }
 
 /// What is wrong with the archive a narinfo names, if anything is.
-async fn archive_fault(objects: &dyn Objects, narinfo: &NarInfo) -> Result<Option<String>, Fault> {
+pub(super) async fn archive_fault(objects: &dyn Objects, narinfo: &NarInfo) -> Result<Option<String>, Fault> {
     let key = narinfo.url.as_str();
     let is_key = key.len() <= KEY_MAX && key.split('/').all(|part| !matches!(part, "" | "." | ".."));
     if !is_key {

@@ -6,13 +6,14 @@
 //!
 //! One batch: `cache` (is it our cache?) → `presence` (what does it have?) → `sort`, `plan` (what is to
 //! be done, in which order?) → `upload`
-//! (archives) → `publish` (narinfo, read back) → report.
+//! (archives) → `publish` (narinfo, read back; `join`: another writer's is in its place) → report.
 
 mod cache;
 mod check;
 mod encoding;
 mod faults;
 mod flights;
+mod join;
 mod memory;
 mod notes;
 mod place;
@@ -79,6 +80,8 @@ pub(crate) struct Native {
     /// Memory for archives on their way, in units.
     bytes: Arc<Semaphore>,
     bytes_units: u32,
+    /// Whoever holds a log in memory.
+    log_in_hand: Mutex<()>,
     /// When the cache was last looked at.
     looked: Mutex<Option<Mono>>,
 }
@@ -132,6 +135,7 @@ impl Native {
             slots: Semaphore::new(uploads_max(url)),
             bytes: Arc::new(Semaphore::new(bytes_units as usize)),
             bytes_units,
+            log_in_hand: Mutex::default(),
             looked: Mutex::default(),
             clock,
         })

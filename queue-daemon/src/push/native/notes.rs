@@ -1,21 +1,27 @@
 //! What goes with a path and is not in its archive: realisations, and the log of the build.
 //!
-//! In flow a path and its derivation; out flow objects to be put beside its narinfo. What cannot be had is left out
-//! with a warning: the path itself is whole without it.
+//! In flow a path and its derivation; out flow objects at the destination, beside its narinfo. What cannot be had is
+//! left out with a warning, and so is a log the destination does not take: the path itself is whole without it.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use nix_store::log::build_log;
-use nix_store::{PathInfo, Store, StoreDirs};
+use nix_store::{Store, StoreDirs};
 use nix_types::cache_url::Encoding;
 use nix_types::realisation::{DrvOutput, Realisation};
 use nix_types::{DrvPath, SecretKey, Signature, StorePath};
-use object_kit::Meta;
+use object_kit::{Meta, Objects, Outcome};
 use service_kit::telemetry::chain;
 
-use super::encoding;
-use super::publish::Extra;
+use super::{Native, encoding, faults};
+use crate::delivery::FaultClass;
+use crate::push::Fault;
+
+/// Most bytes of a realisation that are read.
+const REALISATION_BYTES_MAX: usize = 1 << 20;
+/// How often another writer may come between.
+const TRIES: usize = 5;
 
 /// Where notes come from.
 #[derive(Clone)]
@@ -26,40 +32,109 @@ pub(super) struct Notes {
     pub(super) logs: Option<Encoding>,
 }
 
-impl Notes {
-    /// The notes on a path.
-    pub(super) async fn of(
+/// What is to be looked for.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    path: StorePath,
+    /// Whether its content decides its name, so that there may be realisations.
+    addressed: bool,
+    /// The derivation whose log is wanted.
+    drv: Option<DrvPath>,
+    /// What is signed is signed with these.
+    pub(super) keys: Arc<Vec<SecretKey>>,
+}
+
+impl Native {
+    /// What goes with a path that was asked for with this derivation.
+    pub(super) fn wanted(
         &self,
-        info: &PathInfo,
+        info: &nix_store::PathInfo,
         drv: Option<DrvPath>,
-        keys: Arc<Vec<SecretKey>>,
-    ) -> Vec<Extra> {
-        let drv = drv.filter(|_| self.logs.is_some());
-        let addressed = info.ca.is_some();
-        if !addressed && drv.is_none() {
-            return Vec::new();
-        }
-        let (notes, path) = (self.clone(), info.path.clone());
-        let gathered = tokio::task::spawn_blocking(move || {
-            let mut extras = Vec::new();
-            if addressed {
-                match notes.realisations(&path, &keys) {
-                    Ok(found) => extras.extend(found),
-                    Err(why) => tracing::warn!("realisations of {path} are left out: {why}"),
-                }
-            }
-            extras.extend(drv.and_then(|drv| notes.log(&drv)));
-            extras
-        });
-        gathered.await.expect("gathering notes does not panic: it warns of its errors")
+        keys: &Arc<Vec<SecretKey>>,
+    ) -> Wanted {
+        let drv = drv.filter(|_| self.notes.logs.is_some());
+        Wanted { path: info.path.clone(), addressed: info.ca.is_some(), drv, keys: Arc::clone(keys) }
     }
 
-    fn log(&self, drv: &DrvPath) -> Option<Extra> {
+    /// Brings there what goes with a path.
+    pub(super) async fn put_notes(&self, objects: &dyn Objects, wanted: &Wanted) -> Result<(), Fault> {
+        if wanted.addressed {
+            for realisation in self.notes.realisations(wanted).await {
+                self.put_realisation(objects, realisation).await?;
+            }
+        }
+        match &wanted.drv {
+            Some(drv) => self.put_log(objects, drv).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A log stays as it was first told. One at a time is in memory.
+    async fn put_log(&self, objects: &dyn Objects, drv: &DrvPath) -> Result<(), Fault> {
+        let key = log_key(drv);
+        if objects.head(&key).await.map_err(|error| faults::of_object(&error))?.is_some() {
+            return Ok(());
+        }
+        let _one = self.log_in_hand.lock().await;
+        let Some((bytes, meta)) = self.notes.log(drv).await else { return Ok(()) };
+        match objects.put(&key, bytes, &meta.create()).await {
+            Ok(_) => Ok(()),
+            Err(error) => match faults::of_object(&error) {
+                fault @ Fault::Failed { class: FaultClass::Failed | FaultClass::Refused, .. } => {
+                    tracing::warn!(destination = %self.id, "the log of {drv} is left out: {fault:?}");
+                    Ok(())
+                }
+                fault => Err(fault),
+            },
+        }
+    }
+
+    /// One that is there already keeps its signatures and gets ours; one that says otherwise stays.
+    async fn put_realisation(&self, objects: &dyn Objects, mut ours: Realisation) -> Result<(), Fault> {
+        let key = ours.id.key();
+        let mut meta = Meta::new("application/json").create();
+        for _ in 0..TRIES {
+            let put = objects.put(&key, Bytes::from(ours.to_json()), &meta).await;
+            if put.map_err(|error| faults::of_object(&error))?.outcome == Outcome::Stored {
+                return Ok(());
+            }
+            let found = objects.get(&key, REALISATION_BYTES_MAX).await;
+            let Some(found) = found.map_err(|error| faults::of_object(&error))? else { continue };
+            meta = Meta::new("application/json").matching(&found);
+            let text = String::from_utf8_lossy(&found.bytes);
+            let Ok(theirs) = Realisation::parse(&text, self.store_dir()) else { continue }; // of no use to anybody
+            if theirs.fingerprint() != ours.fingerprint() {
+                tracing::warn!(destination = %self.id, "{key} at {} names another path; it stays", self.shown);
+                return Ok(());
+            }
+            if ours.signatures.iter().all(|one| theirs.signatures.contains(one)) {
+                return Ok(());
+            }
+            let new = theirs.signatures.into_iter().filter(|one| !ours.signatures.contains(one));
+            let new: Vec<Signature> = new.collect();
+            ours.signatures.extend(new);
+        }
+        let why = format!("{key} at {} is changed by others again and again", self.shown);
+        Err(Fault::failed(FaultClass::Failed, why))
+    }
+}
+
+fn log_key(drv: &DrvPath) -> String {
+    format!("log/{}", drv.store_path().base_name())
+}
+
+impl Notes {
+    async fn log(&self, drv: &DrvPath) -> Option<(Bytes, Meta)> {
+        let (notes, drv) = (self.clone(), drv.clone());
+        let read = tokio::task::spawn_blocking(move || notes.read_log(&drv));
+        read.await.expect("reading a log does not panic: it warns of its errors")
+    }
+
+    fn read_log(&self, drv: &DrvPath) -> Option<(Bytes, Meta)> {
         match build_log(&self.dirs, drv) {
             Ok(Some(log)) => {
                 let meta = Meta::new("text/plain; charset=utf-8");
-                let (bytes, meta) = encoding::apply(log, self.logs.unwrap_or_default(), meta);
-                Some(Extra { key: format!("log/{}", drv.store_path().base_name()), bytes, meta })
+                Some(encoding::apply(log, self.logs.unwrap_or_default(), meta))
             }
             Ok(None) => None,
             Err(error) => {
@@ -69,10 +144,21 @@ impl Notes {
         }
     }
 
-    fn realisations(&self, path: &StorePath, keys: &[SecretKey]) -> Result<Vec<Extra>, String> {
+    async fn realisations(&self, wanted: &Wanted) -> Vec<Realisation> {
+        let (notes, wanted) = (self.clone(), wanted.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            notes.read_realisations(&wanted).unwrap_or_else(|why| {
+                tracing::warn!("realisations of {} are left out: {why}", wanted.path);
+                Vec::new()
+            })
+        });
+        read.await.expect("reading realisations does not panic: it warns of its errors")
+    }
+
+    fn read_realisations(&self, wanted: &Wanted) -> Result<Vec<Realisation>, String> {
         let drv_output = |text: &str| DrvOutput::parse(text).map_err(|error| error.to_string());
-        let mut extras = Vec::new();
-        for found in self.store.realisations_of(path).map_err(|error| chain(&error))? {
+        let mut realisations = Vec::new();
+        for found in self.store.realisations_of(&wanted.path).map_err(|error| chain(&error))? {
             let id = drv_output(&found.id)?;
             let dependencies = found
                 .dependent_realisations
@@ -80,12 +166,10 @@ impl Notes {
                 .map(|(id, path)| Ok((drv_output(&id)?, path)))
                 .collect::<Result<_, String>>()?;
             let signatures = found.signatures.iter().filter_map(|text| Signature::parse(text).ok()).collect();
-            let key = id.key();
             let mut realisation = Realisation { id, out_path: found.out_path, signatures, dependencies };
-            keys.iter().for_each(|key| realisation.sign(key));
-            let (bytes, meta) = (Bytes::from(realisation.to_json()), Meta::new("application/json"));
-            extras.push(Extra { key, bytes, meta });
+            wanted.keys.iter().for_each(|key| realisation.sign(key));
+            realisations.push(realisation);
         }
-        Ok(extras)
+        Ok(realisations)
     }
 }

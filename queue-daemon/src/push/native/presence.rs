@@ -97,7 +97,7 @@ impl Native {
         all
     }
 
-    fn seen(&self, found: Option<Found>, path: &StorePath) -> Seen {
+    pub(super) fn seen(&self, found: Option<Found>, path: &StorePath) -> Seen {
         let Some(found) = found else { return Seen::Absent };
         let text = encoding::undo(&found, self.url.params.transport.narinfo_compression, NARINFO_BYTES_MAX);
         let parsed =

@@ -1,19 +1,20 @@
 //! From archives that are there to paths that can be had: narinfo files, and what goes with them.
 //!
-//! In flow paths whose archives and references are at the destination; out flows, for each, that its narinfo was read
-//! back and says what it should, or why not. What goes with it (listing, debug index, log, realisation) is there first.
+//! In flow paths whose archives and references are at the destination; out flows, for each, what its narinfo says that was
+//! read back, or why it is not there. What goes with it (listing, debug index, log, realisation) is there first. What
+//! another writer put in the same place meanwhile keeps its signatures and gets ours; `join` is how.
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use nix_store::PathInfo;
 use nix_types::{NarInfo, SecretKey, Signature, StorePath};
 use object_kit::{Meta, NewObject, ObjectError, Objects, Put};
 use serde_json::json;
 
+use super::notes::Wanted;
 use super::presence::Seen;
 use super::upload::Uploaded;
-use super::{Native, encoding, faults};
-use crate::delivery::FaultClass;
+use super::{Native, encoding, faults, join};
 use crate::push::{Fault, Work};
 
 /// What came of paths, by their place.
@@ -29,8 +30,23 @@ pub(super) struct Publication {
     pub(super) place: usize,
     /// What is to be read back.
     pub(super) narinfo: NarInfo,
+    /// What is to be done about a narinfo that is there.
+    pub(super) there: There,
     /// What goes with it.
     extras: Vec<Extra>,
+    /// What is to be looked for that goes with it.
+    notes: Wanted,
+}
+
+/// What is to be done about a narinfo in the place of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum There {
+    /// There was none.
+    None,
+    /// It is of no use: replace it.
+    Useless,
+    /// It is good: add to it.
+    Good,
 }
 
 /// An object that goes with a path.
@@ -41,13 +57,6 @@ pub(super) struct Extra {
     pub(super) meta: Meta,
 }
 
-impl Publication {
-    /// Adds what goes with it.
-    pub(super) fn add(&mut self, extras: Vec<Extra>) {
-        self.extras.extend(extras);
-    }
-}
-
 impl Native {
     /// What is to be published of a path whose archive is there.
     pub(super) fn publication(
@@ -55,7 +64,8 @@ impl Native {
         place: usize,
         info: &PathInfo,
         uploaded: &Uploaded,
-        keys: &[SecretKey],
+        there: There,
+        notes: Wanted,
     ) -> Publication {
         let mut narinfo = NarInfo {
             store_path: info.path.clone(),
@@ -71,26 +81,23 @@ impl Native {
             signatures: signatures(info),
             ca: info.ca.clone(),
         };
-        keys.iter().for_each(|key| narinfo.sign(key));
+        notes.keys.iter().for_each(|key| narinfo.sign(key));
         let extras = self.of_listing(&narinfo, uploaded);
-        Publication { place, narinfo, extras }
+        Publication { place, narinfo, there, extras, notes }
     }
 
-    /// What is to be published of a path that is there already, if anything: signatures it lacks.
-    pub(super) fn signed_anew(
-        &self,
-        place: usize,
-        info: &PathInfo,
-        there: &NarInfo,
-        keys: &[SecretKey],
-    ) -> Option<Publication> {
-        let same = nix_types::Sha256::parse(&info.nar_hash).is_ok_and(|hash| hash == there.nar_hash);
-        if !same || keys.is_empty() {
-            return None;
-        }
+    /// What is to be published of a path that is there already: the same with our signatures.
+    pub(super) fn signed_anew(place: usize, there: &NarInfo, notes: Wanted) -> Publication {
         let mut narinfo = there.clone();
-        keys.iter().for_each(|key| narinfo.sign(key));
-        (narinfo.to_text() != there.to_text()).then(|| Publication { place, narinfo, extras: Vec::new() })
+        notes.keys.iter().for_each(|key| narinfo.sign(key));
+        Publication { place, narinfo, there: There::Good, extras: Vec::new(), notes }
+    }
+
+    /// Whether a narinfo lacks a signature of ours that it may get. It may when it says of the path what Nix registered;
+    /// nobody gets our word for anything else.
+    pub(super) fn lacks_signature(info: &PathInfo, there: &NarInfo, keys: &[SecretKey]) -> bool {
+        let lacks = |key: &SecretKey| !there.signatures.contains(&key.sign(&there.fingerprint()));
+        join::is_of(there, info) && keys.iter().any(lacks)
     }
 
     fn of_listing(&self, narinfo: &NarInfo, uploaded: &Uploaded) -> Vec<Extra> {
@@ -122,18 +129,14 @@ impl Native {
         objects: &dyn Objects,
         group: Vec<Publication>,
     ) -> Result<Published, Fault> {
-        let mut puts: Vec<Work<'_, Result<_, _>>> = Vec::new();
-        for extra in group.iter().flat_map(|publication| publication.extras.iter()) {
-            puts.push(objects.put(&extra.key, extra.bytes.clone(), &extra.meta));
-        }
-        let put: Result<Vec<_>, _> = stream::iter(puts).buffer_unordered(AT_ONCE).try_collect().await;
-        put.map_err(|error| faults::of_object(&error))?;
+        let (group, mut failed) = self.put_extras(objects, group).await;
         // Archives are durable before a narinfo names them, and so are the narinfo files of the group before this one.
         objects.settle().await.map_err(|error| faults::of_object(&error))?;
-        let files: Vec<NewObject> = group.iter().map(|one| self.narinfo_file(&one.narinfo)).collect();
+        let files: Vec<NewObject> =
+            group.iter().map(|one| self.narinfo_file(&one.narinfo, one.there)).collect();
         let put = put_all(objects, &files).await;
         objects.settle().await.map_err(|error| faults::of_object(&error))?;
-        let (mut written, mut failed) = (Vec::with_capacity(group.len()), Vec::new());
+        let mut written = Vec::with_capacity(group.len());
         for (publication, put) in group.into_iter().zip(put) {
             match put {
                 Ok(_) => written.push(publication),
@@ -145,14 +148,48 @@ impl Native {
         Ok(published)
     }
 
-    fn narinfo_file(&self, narinfo: &NarInfo) -> NewObject {
+    /// Puts what goes with the paths of a group; gives those whose narinfo may follow, and those it cannot be done for.
+    async fn put_extras(
+        &self,
+        objects: &dyn Objects,
+        group: Vec<Publication>,
+    ) -> (Vec<Publication>, Published) {
+        let puts: Vec<Work<'_, Result<(), Fault>>> =
+            group.iter().map(|one| Box::pin(self.put_extras_of(objects, one)) as _).collect();
+        let done: Vec<Result<(), Fault>> = stream::iter(puts).buffered(AT_ONCE).collect().await;
+        let (mut ready, mut failed) = (Vec::with_capacity(group.len()), Vec::new());
+        for (publication, done) in group.into_iter().zip(done) {
+            match done {
+                Ok(()) => ready.push(publication),
+                Err(fault) => failed.push((publication.place, Err(fault))),
+            }
+            if objects.is_local() && !failed.is_empty() {
+                break; // those behind may need it
+            }
+        }
+        (ready, failed)
+    }
+
+    async fn put_extras_of(&self, objects: &dyn Objects, one: &Publication) -> Result<(), Fault> {
+        for extra in &one.extras {
+            let put = objects.put(&extra.key, extra.bytes.clone(), &extra.meta).await;
+            put.map_err(|error| faults::of_object(&error))?;
+        }
+        self.put_notes(objects, &one.notes).await
+    }
+
+    pub(super) fn narinfo_file(&self, narinfo: &NarInfo, there: There) -> NewObject {
         let meta = Meta::new("text/x-nix-narinfo");
+        let meta = match there {
+            There::None | There::Good => meta.create(),
+            There::Useless => meta,
+        };
         let encoding = self.url.params.transport.narinfo_compression;
         let (body, meta) = encoding::apply(narinfo.to_text(), encoding, meta);
         NewObject { key: NarInfo::key_of(&narinfo.store_path), body, meta }
     }
 
-    /// The destination's own word: what it gives is what was meant.
+    /// The destination's own word: what it gives says what was meant.
     async fn read_back(&self, objects: &dyn Objects, meant: Vec<Publication>) -> Published {
         let paths: Vec<&StorePath> = meant.iter().map(|one| &one.narinfo.store_path).collect();
         let seen = if objects.is_local() {
@@ -162,23 +199,15 @@ impl Native {
                 paths.into_iter().map(|path| Box::pin(self.read_narinfo(objects, path)) as _).collect();
             stream::iter(reads).buffered(AT_ONCE).collect().await
         };
-        let compared = meant.into_iter().zip(seen).map(|(Publication { place, narinfo, .. }, seen)| {
-            let right = seen.and_then(|seen| self.compare(&narinfo, &seen));
-            (place, right.map(|()| narinfo))
-        });
-        compared.collect()
-    }
-
-    fn compare(&self, meant: &NarInfo, seen: &Seen) -> Result<(), Fault> {
-        let (key, shown) = (NarInfo::key_of(&meant.store_path), &self.shown);
-        let why = match seen {
-            Seen::Says(says) if says.to_text() == meant.to_text() => return Ok(()),
-            Seen::Says(_) | Seen::Useless(_) => {
-                format!("{key} at {shown} says something else than what was written")
-            }
-            Seen::Absent | Seen::There => format!("{shown} took {key} and then does not have it"),
-        };
-        Err(Fault::failed(FaultClass::Failed, why))
+        let mut published = Vec::with_capacity(meant.len());
+        for (Publication { place, narinfo, there, .. }, seen) in meant.into_iter().zip(seen) {
+            let result = match seen {
+                Ok(seen) => self.joined(objects, narinfo, there, seen).await,
+                Err(fault) => Err(fault),
+            };
+            published.push((place, result));
+        }
+        published
     }
 }
 

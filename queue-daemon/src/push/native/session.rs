@@ -8,19 +8,22 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::{self, FuturesUnordered};
+use futures_util::{StreamExt, TryStreamExt};
 use nix_store::PathInfo;
 use nix_types::{NarInfo, SecretKey, Sha256, StorePath};
 use object_kit::Objects;
 use serde_json::json;
 
 use super::Native;
+use super::check::archive_fault;
 use super::flights::{Claim, Flight, Waiting};
+use super::join;
 use super::memory::Archive;
+use super::notes::Wanted;
 use super::plan::{Plan, largest_first};
 use super::presence::Seen;
-use super::publish::{Publication, Published};
+use super::publish::{Publication, Published, There};
 use super::sort::{self, Todo};
 use super::upload::{Common, Uploaded};
 use crate::delivery::FaultClass;
@@ -32,6 +35,8 @@ use crate::store::cache::Remembered;
 const IN_HAND_MAX: usize = 512;
 /// Paths that are published together at most.
 const GROUP_MAX: usize = 256;
+/// Archives that are looked for at once.
+const LOOKED_FOR_MAX: usize = 32;
 /// So many failures with nothing that got through, and the rest is left for later.
 const FRUITLESS_MAX: usize = 8;
 
@@ -172,17 +177,22 @@ impl<'a> Session<'a> {
             fruitful: false,
         };
         let (asked, seen) = session.ask().await?;
-        let is_unsigned = |info: &PathInfo, narinfo: &NarInfo| {
-            engine.signed_anew(0, info, narinfo, &session.keys).is_some()
-        };
+        let is_unsigned =
+            |info: &PathInfo, narinfo: &NarInfo| Native::lacks_signature(info, narinfo, &session.keys);
         let mut nodes = Vec::new();
         let todos = sort::sort(batch.closure, seen, is_unsigned);
         for ((info, todo), asked) in batch.closure.iter().zip(todos).zip(asked) {
             match todo {
-                Todo::Nothing(Some(narinfo)) => session.delivered(info, &narinfo, None),
+                Todo::Nothing(Some(narinfo)) => {
+                    match engine.put_notes(objects, &session.wanted(info)).await {
+                        Ok(()) => session.delivered(info, &narinfo, None),
+                        Err(fault) if ends_the_batch(&fault) => return Err(fault),
+                        Err(fault) => session.report_failure(&info.path, fault),
+                    }
+                }
                 Todo::Nothing(None) if asked => session.pushed.present.push(info.path.clone()),
                 Todo::Nothing(None) => {} // remembered already
-                Todo::Send | Todo::Sign(_) | Todo::Wait(_) => {
+                Todo::Send | Todo::Renew | Todo::Sign(_) | Todo::Wait(_) => {
                     nodes.push(Node { info, todo, known: None, uploaded: None, flight: None });
                 }
             }
@@ -207,7 +217,11 @@ impl<'a> Session<'a> {
             closure.iter().zip(&asked).filter(|(_, asked)| **asked).map(|(info, _)| info).collect();
         let paths: Vec<&StorePath> = infos.iter().map(|info| &info.path).collect();
         let read: Vec<bool> = infos.iter().map(|info| is_leased(info)).collect();
-        let mut answers = engine.ask_presence(self.objects, &paths, &read).await?.into_iter();
+        let answers = engine.ask_presence(self.objects, &paths, &read).await?;
+        let doubts = infos.iter().zip(answers).map(|(info, seen)| self.doubt(info, seen));
+        let doubts: Vec<Work<'_, Result<Seen, Fault>>> = doubts.map(|doubt| Box::pin(doubt) as _).collect();
+        let answers: Vec<Seen> = stream::iter(doubts).buffered(LOOKED_FOR_MAX).try_collect().await?;
+        let mut answers = answers.into_iter();
         let mut seen = Vec::with_capacity(closure.len());
         for ((info, known), asked) in closure.iter().zip(&known).zip(&asked) {
             let answer = if *asked { answers.next() } else { None };
@@ -223,6 +237,26 @@ impl<'a> Session<'a> {
         Ok((asked, seen))
     }
 
+    /// Whether what is there is of any use: it contradicts the store, or what would get a receipt has no archive.
+    async fn doubt(&self, info: &PathInfo, seen: Seen) -> Result<Seen, Fault> {
+        let Seen::Says(narinfo) = seen else { return Ok(seen) };
+        if let Some(why) = join::contradiction(&narinfo, info) {
+            return Ok(Seen::Useless(why.to_owned()));
+        }
+        if self.leased.contains_key(info.path.as_str())
+            && let Some(why) = archive_fault(self.objects, &narinfo).await?
+        {
+            return Ok(Seen::Useless(format!("cannot be had: {why}")));
+        }
+        Ok(Seen::Says(narinfo))
+    }
+
+    /// What goes with a path, when it is to be delivered.
+    fn wanted(&self, info: &PathInfo) -> Wanted {
+        let leased = self.leased.get(info.path.as_str()).map(|place| &self.batch.leased[*place]);
+        self.engine.wanted(info, leased.and_then(|leased| leased.drv.clone()), &self.keys)
+    }
+
     /// Drives archives and publications until every path has been published or has failed.
     async fn drive(mut self) -> Result<Pushed, Fault> {
         let mut under_way = OnTheirWay::default();
@@ -234,7 +268,7 @@ impl<'a> Session<'a> {
                 self.send(place, &under_way);
             }
             if publishing.is_none() {
-                publishing = self.next_group().await;
+                publishing = self.next_group().await?;
             }
             if self.plan.is_over() {
                 break; // the last ones only waited
@@ -314,30 +348,36 @@ impl<'a> Session<'a> {
     }
 
     /// The paths that have all they need, on their way to be published.
-    async fn next_group(&mut self) -> Option<Publishing<'a>> {
+    async fn next_group(&mut self) -> Result<Option<Publishing<'a>>, Fault> {
         let in_order = self.objects.is_local();
         // A flush costs about the same for one file and for many, and what is small is there in a moment.
         if in_order && self.common.small.load(Ordering::Relaxed) > 0 {
-            return None;
+            return Ok(None);
         }
         let mut group = Vec::new();
         while group.is_empty() {
             let ready = self.plan.take_ready(GROUP_MAX, in_order);
             if ready.is_empty() {
-                return None;
+                return Ok(None);
             }
             for place in ready {
                 match &self.nodes[place].todo {
                     Todo::Wait(_) if self.plan.lacks(place) => {} // part of it is in this group: later
-                    Todo::Wait(narinfo) => self.waited(place, narinfo.clone()),
-                    Todo::Nothing(_) | Todo::Send | Todo::Sign(_) => {
-                        group.push(self.publication(place).await);
+                    Todo::Wait(narinfo) => {
+                        let (info, narinfo) = (self.nodes[place].info, narinfo.clone());
+                        match self.engine.put_notes(self.objects, &self.wanted(info)).await {
+                            Ok(()) => self.waited(place, narinfo),
+                            Err(fault) => self.failed(place, fault)?,
+                        }
+                    }
+                    Todo::Nothing(_) | Todo::Send | Todo::Renew | Todo::Sign(_) => {
+                        group.push(self.publication(place));
                     }
                 }
             }
         }
         let (engine, objects) = (self.engine, self.objects);
-        Some(Box::pin(engine.publish(objects, group)))
+        Ok(Some(Box::pin(engine.publish(objects, group))))
     }
 
     /// All that a path needs is there, as it is itself.
@@ -350,18 +390,15 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn publication(&self, place: usize) -> Publication {
+    fn publication(&self, place: usize) -> Publication {
         let (engine, node) = (self.engine, &self.nodes[place]);
-        if let Todo::Sign(there) = &node.todo {
-            let anew = engine.signed_anew(place, node.info, there, &self.keys);
-            return anew.expect("it lacked a signature when it was put into the plan");
-        }
+        let there = match &node.todo {
+            Todo::Sign(there) => return Native::signed_anew(place, there, self.wanted(node.info)),
+            Todo::Renew => There::Useless,
+            Todo::Nothing(_) | Todo::Send | Todo::Wait(_) => There::None,
+        };
         let uploaded = node.uploaded.as_ref().expect("a path is ready when its archive is there");
-        let mut publication = engine.publication(place, node.info, uploaded, &self.keys);
-        let leased = self.leased.get(node.info.path.as_str()).map(|place| &self.batch.leased[*place]);
-        let drv = leased.and_then(|leased| leased.drv.clone());
-        publication.add(engine.notes.of(node.info, drv, Arc::clone(&self.keys)).await);
-        publication
+        engine.publication(place, node.info, uploaded, there, self.wanted(node.info))
     }
 
     fn published(&mut self, place: usize, result: Result<NarInfo, Fault>) -> Result<(), Fault> {
@@ -372,7 +409,8 @@ impl<'a> Session<'a> {
                 if let Some(flight) = self.nodes[place].flight.take() {
                     flight.arrived();
                 }
-                let bytes = self.nodes[place].uploaded.as_ref().map_or(0, |uploaded| uploaded.bytes);
+                // Its tree of files may be large.
+                let bytes = self.nodes[place].uploaded.take().map_or(0, |uploaded| uploaded.bytes);
                 self.delivered(self.nodes[place].info, &narinfo, Some(bytes));
                 Ok(())
             }
@@ -404,7 +442,7 @@ impl<'a> Session<'a> {
 
     /// A path failed, and with it what needs it.
     fn failed(&mut self, place: usize, fault: Fault) -> Result<(), Fault> {
-        if matches!(fault, Fault::Cancelled) || fault.is_unreachable() {
+        if ends_the_batch(&fault) {
             return Err(fault);
         }
         let with_it = self.plan.failed(place);
@@ -435,6 +473,11 @@ impl<'a> Session<'a> {
             self.reports.failed(*place, fault);
         }
     }
+}
+
+/// Whether it is not about a path, but about the destination or this daemon.
+fn ends_the_batch(fault: &Fault) -> bool {
+    matches!(fault, Fault::Cancelled) || fault.is_unreachable()
 }
 
 /// Why a path that needs another cannot be sent.
