@@ -9,11 +9,10 @@ use std::collections::BTreeSet;
 use nix_store::PathInfo;
 use nix_types::narinfo::NARINFO_BYTES_MAX;
 use nix_types::{NarInfo, Sha256, StorePath};
-use object_kit::{Found, Objects};
+use object_kit::{Found, Objects, Outcome};
 
 use super::check::archive_fault;
 use super::presence::Seen;
-use super::publish::There;
 use super::{Native, faults};
 use crate::delivery::FaultClass;
 use crate::push::Fault;
@@ -22,18 +21,21 @@ use crate::push::Fault;
 const TRIES: usize = 3;
 
 impl Native {
-    /// What is there in the end, when `seen` is what was found in the place where `meant` was put.
+    /// What is there in the end, when `seen` is what was found in the place where `meant` was put with this outcome.
     pub(super) async fn joined(
         &self,
         objects: &dyn Objects,
         meant: NarInfo,
-        there: There,
+        put: Outcome,
         mut seen: Seen,
     ) -> Result<NarInfo, Fault> {
         let key = NarInfo::key_of(&meant.store_path);
-        // Nobody else was there, so nobody else takes things away.
-        if there != There::Good && matches!(seen, Seen::Absent | Seen::There) {
-            let why = format!("{} took {key} and then does not have it", self.shown);
+        if matches!(seen, Seen::Absent | Seen::There) {
+            let took = match put {
+                Outcome::Stored => "took",
+                Outcome::Existed => "says (412) that it has",
+            };
+            let why = format!("{} {took} {key} and then does not have it", self.shown);
             return Err(Fault::failed(FaultClass::Failed, why));
         }
         for _ in 0..TRIES {
@@ -76,7 +78,7 @@ impl Native {
         found: Option<Found>,
     ) -> Result<(), Fault> {
         let mut joined = meant.clone();
-        let mut file = self.narinfo_file(&joined, There::None);
+        let mut file = self.narinfo_file(&joined, false);
         if let Some(found) = found {
             if let Seen::Says(says) = self.seen(Some(found.clone()), &meant.store_path)
                 && says.fingerprint() == joined.fingerprint()
@@ -84,7 +86,7 @@ impl Native {
                 let ours = &joined.signatures;
                 let new: Vec<_> = says.signatures.into_iter().filter(|one| !ours.contains(one)).collect();
                 joined.signatures.extend(new);
-                file = self.narinfo_file(&joined, There::None);
+                file = self.narinfo_file(&joined, false);
             }
             file.meta = file.meta.matching(&found);
         }

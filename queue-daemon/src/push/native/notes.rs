@@ -56,7 +56,16 @@ impl Native {
         Wanted { path: info.path.clone(), addressed: info.ca.is_some(), drv, keys: Arc::clone(keys) }
     }
 
-    /// Brings there what goes with a path.
+    /// Brings there what goes with a path that is there itself.
+    pub(super) async fn add_notes(&self, objects: &dyn Objects, wanted: &Wanted) -> Result<(), Fault> {
+        if !wanted.addressed && wanted.drv.is_none() {
+            return Ok(());
+        }
+        self.put_notes(objects, wanted).await?;
+        objects.settle().await.map_err(|error| faults::of_object(&error))
+    }
+
+    /// Puts what goes with a path.
     pub(super) async fn put_notes(&self, objects: &dyn Objects, wanted: &Wanted) -> Result<(), Fault> {
         if wanted.addressed {
             for realisation in self.notes.realisations(wanted).await {

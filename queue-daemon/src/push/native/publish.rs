@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use nix_store::PathInfo;
 use nix_types::{NarInfo, SecretKey, Signature, StorePath};
-use object_kit::{Meta, NewObject, ObjectError, Objects, Put};
+use object_kit::{Meta, NewObject, ObjectError, Objects, Outcome, Put};
 use serde_json::json;
 
 use super::notes::Wanted;
@@ -30,23 +30,12 @@ pub(super) struct Publication {
     pub(super) place: usize,
     /// What is to be read back.
     pub(super) narinfo: NarInfo,
-    /// What is to be done about a narinfo that is there.
-    pub(super) there: There,
+    /// Whether a narinfo that is there is of no use, and is replaced.
+    replaces: bool,
     /// What goes with it.
     extras: Vec<Extra>,
     /// What is to be looked for that goes with it.
     notes: Wanted,
-}
-
-/// What is to be done about a narinfo in the place of ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum There {
-    /// There was none.
-    None,
-    /// It is of no use: replace it.
-    Useless,
-    /// It is good: add to it.
-    Good,
 }
 
 /// An object that goes with a path.
@@ -64,7 +53,7 @@ impl Native {
         place: usize,
         info: &PathInfo,
         uploaded: &Uploaded,
-        there: There,
+        replaces: bool,
         notes: Wanted,
     ) -> Publication {
         let mut narinfo = NarInfo {
@@ -83,14 +72,14 @@ impl Native {
         };
         notes.keys.iter().for_each(|key| narinfo.sign(key));
         let extras = self.of_listing(&narinfo, uploaded);
-        Publication { place, narinfo, there, extras, notes }
+        Publication { place, narinfo, replaces, extras, notes }
     }
 
     /// What is to be published of a path that is there already: the same with our signatures.
     pub(super) fn signed_anew(place: usize, there: &NarInfo, notes: Wanted) -> Publication {
         let mut narinfo = there.clone();
         notes.keys.iter().for_each(|key| narinfo.sign(key));
-        Publication { place, narinfo, there: There::Good, extras: Vec::new(), notes }
+        Publication { place, narinfo, replaces: false, extras: Vec::new(), notes }
     }
 
     /// Whether a narinfo lacks a signature of ours that it may get. It may when it says of the path what Nix registered;
@@ -133,13 +122,13 @@ impl Native {
         // Archives are durable before a narinfo names them, and so are the narinfo files of the group before this one.
         objects.settle().await.map_err(|error| faults::of_object(&error))?;
         let files: Vec<NewObject> =
-            group.iter().map(|one| self.narinfo_file(&one.narinfo, one.there)).collect();
+            group.iter().map(|one| self.narinfo_file(&one.narinfo, one.replaces)).collect();
         let put = put_all(objects, &files).await;
         objects.settle().await.map_err(|error| faults::of_object(&error))?;
         let mut written = Vec::with_capacity(group.len());
         for (publication, put) in group.into_iter().zip(put) {
             match put {
-                Ok(_) => written.push(publication),
+                Ok(put) => written.push((publication, put.outcome)),
                 Err(error) => failed.push((publication.place, Err(faults::of_object(&error)))),
             }
         }
@@ -178,20 +167,17 @@ impl Native {
         self.put_notes(objects, &one.notes).await
     }
 
-    pub(super) fn narinfo_file(&self, narinfo: &NarInfo, there: There) -> NewObject {
+    pub(super) fn narinfo_file(&self, narinfo: &NarInfo, replaces: bool) -> NewObject {
         let meta = Meta::new("text/x-nix-narinfo");
-        let meta = match there {
-            There::None | There::Good => meta.create(),
-            There::Useless => meta,
-        };
+        let meta = if replaces { meta } else { meta.create() };
         let encoding = self.url.params.transport.narinfo_compression;
         let (body, meta) = encoding::apply(narinfo.to_text(), encoding, meta);
         NewObject { key: NarInfo::key_of(&narinfo.store_path), body, meta }
     }
 
     /// The destination's own word: what it gives says what was meant.
-    async fn read_back(&self, objects: &dyn Objects, meant: Vec<Publication>) -> Published {
-        let paths: Vec<&StorePath> = meant.iter().map(|one| &one.narinfo.store_path).collect();
+    async fn read_back(&self, objects: &dyn Objects, meant: Vec<(Publication, Outcome)>) -> Published {
+        let paths: Vec<&StorePath> = meant.iter().map(|(one, _)| &one.narinfo.store_path).collect();
         let seen = if objects.is_local() {
             self.read_narinfos(objects, &paths).await
         } else {
@@ -200,9 +186,9 @@ impl Native {
             stream::iter(reads).buffered(AT_ONCE).collect().await
         };
         let mut published = Vec::with_capacity(meant.len());
-        for (Publication { place, narinfo, there, .. }, seen) in meant.into_iter().zip(seen) {
+        for ((Publication { place, narinfo, .. }, put), seen) in meant.into_iter().zip(seen) {
             let result = match seen {
-                Ok(seen) => self.joined(objects, narinfo, there, seen).await,
+                Ok(seen) => self.joined(objects, narinfo, put, seen).await,
                 Err(fault) => Err(fault),
             };
             published.push((place, result));

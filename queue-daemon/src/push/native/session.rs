@@ -23,7 +23,7 @@ use super::memory::Archive;
 use super::notes::Wanted;
 use super::plan::{Plan, largest_first};
 use super::presence::Seen;
-use super::publish::{Publication, Published, There};
+use super::publish::{Publication, Published};
 use super::sort::{self, Todo};
 use super::upload::{Common, Uploaded};
 use crate::delivery::FaultClass;
@@ -184,7 +184,7 @@ impl<'a> Session<'a> {
         for ((info, todo), asked) in batch.closure.iter().zip(todos).zip(asked) {
             match todo {
                 Todo::Nothing(Some(narinfo)) => {
-                    match engine.put_notes(objects, &session.wanted(info)).await {
+                    match engine.add_notes(objects, &session.wanted(info)).await {
                         Ok(()) => session.delivered(info, &narinfo, None),
                         Err(fault) if ends_the_batch(&fault) => return Err(fault),
                         Err(fault) => session.report_failure(&info.path, fault),
@@ -365,7 +365,7 @@ impl<'a> Session<'a> {
                     Todo::Wait(_) if self.plan.lacks(place) => {} // part of it is in this group: later
                     Todo::Wait(narinfo) => {
                         let (info, narinfo) = (self.nodes[place].info, narinfo.clone());
-                        match self.engine.put_notes(self.objects, &self.wanted(info)).await {
+                        match self.engine.add_notes(self.objects, &self.wanted(info)).await {
                             Ok(()) => self.waited(place, narinfo),
                             Err(fault) => self.failed(place, fault)?,
                         }
@@ -392,13 +392,12 @@ impl<'a> Session<'a> {
 
     fn publication(&self, place: usize) -> Publication {
         let (engine, node) = (self.engine, &self.nodes[place]);
-        let there = match &node.todo {
-            Todo::Sign(there) => return Native::signed_anew(place, there, self.wanted(node.info)),
-            Todo::Renew => There::Useless,
-            Todo::Nothing(_) | Todo::Send | Todo::Wait(_) => There::None,
-        };
+        if let Todo::Sign(there) = &node.todo {
+            return Native::signed_anew(place, there, self.wanted(node.info));
+        }
+        let replaces = node.todo == Todo::Renew;
         let uploaded = node.uploaded.as_ref().expect("a path is ready when its archive is there");
-        engine.publication(place, node.info, uploaded, there, self.wanted(node.info))
+        engine.publication(place, node.info, uploaded, replaces, self.wanted(node.info))
     }
 
     fn published(&mut self, place: usize, result: Result<NarInfo, Fault>) -> Result<(), Fault> {

@@ -164,8 +164,14 @@ fn signatures_are_added_and_none_is_lost() {
     for place in &places {
         let key = narinfo_key(&paths[2]);
         match place {
-            Place::Folder(root) => fs::write(root.join(key), &other).unwrap(),
-            Place::Http(cache) | Place::S3(cache) => cache.insert(&format!("/cache/{key}"), other.as_bytes()),
+            Place::Folder(root) => {
+                fs::write(root.join("nar/x.nar"), "another").unwrap();
+                fs::write(root.join(key), &other).unwrap();
+            }
+            Place::Http(cache) | Place::S3(cache) => {
+                cache.insert("/cache/nar/x.nar", b"another");
+                cache.insert(&format!("/cache/{key}"), other.as_bytes());
+            }
         }
     }
     world.start();
@@ -177,6 +183,6 @@ fn signatures_are_added_and_none_is_lost() {
         assert_signed(&world, &objects, &paths[..1], &theirs);
         assert_eq!(fields(&objects[&narinfo_key(&paths[0])])["Sig"].len(), 2);
         assert_eq!(objects[&narinfo_key(&paths[2])], other.as_bytes(), "{}", place.kind());
-        assert_eq!(objects.keys().filter(|key| key.starts_with("nar/")).count(), 2, "nothing was sent again");
+        assert_eq!(objects.keys().filter(|key| key.starts_with("nar/")).count(), 3, "nothing was sent again");
     }
 }

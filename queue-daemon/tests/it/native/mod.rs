@@ -10,6 +10,7 @@ mod costs;
 mod hostile;
 mod identity;
 mod killed;
+mod others;
 mod reads;
 mod stage;
 mod strict;
