@@ -17,7 +17,7 @@ pub const EXIT_TIME_OUT: u8 = 2;
 pub const EXIT_NOT_FOUND: u8 = 3;
 /// The command line makes no sense.
 pub const EXIT_USAGE: u8 = 64;
-/// The daemon cannot be reached, or cannot do it now.
+/// The daemon cannot be reached, does not answer, or cannot do it now.
 pub const EXIT_UNAVAILABLE: u8 = 69;
 /// The daemon could not start, or ended by a fault of its own.
 pub const EXIT_SOFTWARE: u8 = 70;
@@ -31,7 +31,7 @@ Exit codes:
   2   the time was over first
   3   no such path, tag or destination
   64  wrong usage
-  69  the daemon cannot be reached, or cannot do it now
+  69  the daemon cannot be reached, does not answer, or cannot do it now
   70  the daemon could not start, or failed
   78  no usable configuration";
 
@@ -57,14 +57,11 @@ pub enum Command {
     /// Run the daemon
     Serve(ServeArgs),
     /// Show what is queued, by destination
-    Status,
+    Status(StatusArgs),
     /// List deliveries, oldest first
     List(ListArgs),
     /// Show everything about one path
-    Show {
-        /// Store path
-        path: String,
-    },
+    Show(ShowArgs),
     /// Queue paths that the hook never fired for
     Push(PushArgs),
     /// Wait until nothing selected is owed any more
@@ -144,6 +141,32 @@ pub struct ServeArgs {
     pub log_format: LogFormat,
 }
 
+/// How long a command that only looks waits for the daemon.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct LookArgs {
+    /// Give up, with exit code 69, when the daemon says nothing for this time, such as 1m
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = patience)]
+    pub timeout: std::time::Duration,
+}
+
+/// `status`
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// How long to wait.
+    #[command(flatten)]
+    pub look: LookArgs,
+}
+
+/// `show`
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Store path
+    pub path: String,
+    /// How long to wait.
+    #[command(flatten)]
+    pub look: LookArgs,
+}
+
 /// `list`
 #[derive(Debug, Args)]
 pub struct ListArgs {
@@ -168,6 +191,9 @@ pub struct ListArgs {
     /// Of these store paths
     #[arg(value_name = "PATH")]
     pub paths: Vec<String>,
+    /// How long to wait.
+    #[command(flatten)]
+    pub look: LookArgs,
 }
 
 /// `push`
@@ -270,6 +296,14 @@ pub struct WatchArgs {
 
 fn duration(text: &str) -> Result<std::time::Duration, String> {
     service_kit::config::parse_duration(text).map_err(|error| error.to_string())
+}
+
+/// A time in which something can be said.
+fn patience(text: &str) -> Result<std::time::Duration, String> {
+    match duration(text)? {
+        std::time::Duration::ZERO => Err("nothing can be answered in no time; the least is 1ms".to_owned()),
+        time => Ok(time),
+    }
 }
 
 fn state(text: &str) -> Result<String, String> {

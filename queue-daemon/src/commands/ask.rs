@@ -14,9 +14,9 @@ use super::print::{self, Printer};
 use super::{fail, verdict};
 use crate::cli::{
     Cli, Command, EXIT_BAD, EXIT_NOT_FOUND, EXIT_OK, EXIT_TIME_OUT, EXIT_UNAVAILABLE, EXIT_USAGE, ListArgs,
-    PushArgs, SelectArgs, WaitArgs,
+    LookArgs, PushArgs, SelectArgs, WaitArgs,
 };
-use crate::control::client::{ClientError, ask, ask_until};
+use crate::control::client::{ClientError, Patience, ask_with};
 use crate::control::protocol::{End, FailureKind, PushWhat, Request, Selection};
 use crate::delivery::StateName;
 
@@ -35,13 +35,15 @@ pub(super) fn run(socket: &Path, cli: &Cli) -> ExitCode {
         Command::Wait(arguments) => wait(socket, request, arguments, &mut printer),
         Command::Drain { timeout } => {
             // A drain that is not waited for any more is called off: as if its time were over.
-            let until = timeout.and_then(by);
-            match ask_until(socket, &request, until, |reply| printer.reply(reply)) {
+            match ask_with(socket, &request, until(*timeout), |reply| printer.reply(reply)) {
                 Err(ClientError::Silent { .. }) => Ok(End { timed_out: true, ..End::default() }),
                 ended => ended,
             }
         }
-        _ => ask(socket, &request, |reply| printer.reply(reply)),
+        command => {
+            let patience = look(command).map_or(Patience::Endless, |look| Patience::Silence(look.timeout));
+            ask_with(socket, &request, patience, |reply| printer.reply(reply))
+        }
     };
     match ended {
         Ok(end) => {
@@ -52,16 +54,26 @@ pub(super) fn run(socket: &Path, cli: &Cli) -> ExitCode {
     }
 }
 
+/// What bounds a command that only looks. One that steers, or asks the destinations, takes the time it needs.
+fn look(command: &Command) -> Option<&LookArgs> {
+    match command {
+        Command::Status(arguments) => Some(&arguments.look),
+        Command::List(arguments) => Some(&arguments.look),
+        Command::Show(arguments) => Some(&arguments.look),
+        _ => None,
+    }
+}
+
 fn request(command: &Command) -> Result<Request, String> {
     Ok(match command {
-        Command::Status => Request::Status,
+        Command::Status(_) => Request::Status,
         Command::Verify(arguments) => Request::Verify {
             destination: arguments.destination.clone(),
             paths: arguments.paths.clone(),
             dry_run: arguments.dry_run,
         },
         Command::List(arguments) => list(arguments),
-        Command::Show { path } => Request::Show { path: path.clone() },
+        Command::Show(arguments) => Request::Show { path: arguments.path.clone() },
         Command::Push(arguments) => push(arguments)?,
         Command::Wait(arguments) => Request::Wait { selection: waited(arguments), timeout_ms: None },
         Command::Retry(arguments) => Request::Retry { selection: selected(arguments) },
@@ -161,8 +173,7 @@ fn wait(
     loop {
         let left = arguments.timeout.map(|limit| limit.saturating_sub(begun.elapsed()));
         let request = Request::Wait { selection: selection.clone(), timeout_ms: left.map(millis) };
-        let until = left.and_then(by);
-        let error = match ask_until(socket, &request, until, |reply| printer.reply(reply)) {
+        let error = match ask_with(socket, &request, until(left), |reply| printer.reply(reply)) {
             Ok(end) => return Ok(end),
             Err(ClientError::Silent { .. }) => return Ok(End { timed_out: true, ..End::default() }),
             Err(error) if error.may_pass() => error,
@@ -182,9 +193,10 @@ fn wait(
     }
 }
 
-/// When an answer that may take so long must be there; `None` is beyond all time.
-fn by(limit: Duration) -> Option<Instant> {
-    Instant::now().checked_add(limit.saturating_add(GRACE))
+/// Until when an answer that may take so long must be there; a moment beyond all time is none.
+fn until(limit: Option<Duration>) -> Patience {
+    let moment = limit.and_then(|limit| Instant::now().checked_add(limit.saturating_add(GRACE)));
+    moment.map_or(Patience::Endless, Patience::Until)
 }
 
 #[expect(

@@ -46,7 +46,7 @@ impl Printer {
 
     pub(super) fn end(&mut self, command: &Command, end: &End) -> io::Result<()> {
         match command {
-            Command::Status | Command::List(_) | Command::Show { .. } | Command::Watch(_) => Ok(()),
+            Command::Status(_) | Command::List(_) | Command::Show(_) | Command::Watch(_) => Ok(()),
             _ if self.json => out(&end_json(end).to_string()),
             Command::Push(_) => out(&format!("queued {}, refused {}", end.count, end.refused)),
             Command::Retry(_) => out(&format!("{} to be tried again", end.count)),

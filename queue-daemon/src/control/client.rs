@@ -1,7 +1,7 @@
 //! The subcommands' end of the control socket.
 //!
-//! In flows a request; out flow its replies, one by one, and how it ended. Blocking: a subcommand does one thing, for
-//! ever or until a moment that its caller names. Knows nothing of what the replies mean.
+//! In flows a request; out flow its replies, one by one, and how it ended. Blocking: a subcommand does one thing, for as
+//! long as its caller has patience. Knows nothing of what the replies mean.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -32,7 +32,11 @@ pub enum ClientError {
         socket: PathBuf,
     },
     /// The time was over before it had answered to the end: it is stopped, hung or overloaded.
-    #[error("the daemon at {} does not answer in time; is it stopped, or the machine overloaded?", socket.display())]
+    #[error(
+        "the daemon at {} does not answer in time: it is stopped or hung, or the machine is overloaded; \
+         see `systemctl status eka-queue` and its log, then let it go on (SIGCONT) or restart it",
+        socket.display()
+    )]
     Silent {
         /// The control socket.
         socket: PathBuf,
@@ -62,6 +66,29 @@ impl ClientError {
     }
 }
 
+/// How long somebody waits for the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// However long it takes.
+    Endless,
+    /// Until this moment, whatever has been said by then.
+    Until(Instant),
+    /// As long as no silence lasts longer than this; more than 0.
+    Silence(Duration),
+}
+
+impl Patience {
+    /// How long a single wait may take; `None` is for ever. An error when the time is over.
+    fn left(self) -> io::Result<Option<Duration>> {
+        let left = match self {
+            Self::Endless => return Ok(None),
+            Self::Until(moment) => moment.saturating_duration_since(Instant::now()),
+            Self::Silence(time) => time,
+        };
+        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(Some(left)) }
+    }
+}
+
 /// Asks the daemon at `socket`, however long the answer takes; gives each reply to `each` and returns the last.
 ///
 /// # Errors
@@ -71,30 +98,30 @@ pub fn ask(
     request: &Request,
     each: impl FnMut(Reply) -> io::Result<()>,
 ) -> Result<End, ClientError> {
-    ask_until(socket, request, None, each)
+    ask_with(socket, request, Patience::Endless, each)
 }
 
-/// The same, but not longer than until this moment.
+/// The same, with so much patience.
 ///
 /// # Errors
-/// As `ask`, and `ClientError::Silent` when the moment came before the last reply.
-pub fn ask_until(
+/// As `ask`, and `ClientError::Silent` when it was at its end before the last reply.
+pub fn ask_with(
     socket: &Path,
     request: &Request,
-    until: Option<Instant>,
+    patience: Patience,
     mut each: impl FnMut(Reply) -> io::Result<()>,
 ) -> Result<End, ClientError> {
     let hangup = || ClientError::Hangup { socket: socket.to_owned() };
     let silent = || ClientError::Silent { socket: socket.to_owned() };
     let mut line = serde_json::to_vec(request).expect("a request serialises: it holds texts and numbers");
     line.push(b'\n');
-    let sent = connect(socket, until).and_then(|mut stream| stream.write_all(&line).map(|()| stream));
+    let sent = connect(socket, patience).and_then(|mut stream| stream.write_all(&line).map(|()| stream));
     let stream = match sent {
         Ok(stream) => stream,
         Err(error) if is_late(&error) => return Err(silent()),
         Err(source) => return Err(ClientError::Unreachable { socket: socket.to_owned(), source }),
     };
-    for line in BufReader::new(Bounded { stream, until }).lines() {
+    for line in BufReader::new(Bounded { stream, patience }).lines() {
         let line = line.map_err(|error| if is_late(&error) { silent() } else { hangup() })?;
         let stranger = |source| ClientError::Stranger { socket: socket.to_owned(), source };
         match serde_json::from_str(&line).map_err(stranger)? {
@@ -106,10 +133,10 @@ pub fn ask_until(
     Err(hangup())
 }
 
-/// A connection whose making and writing end at that moment: a daemon that is stopped may have a full backlog.
-fn connect(socket: &Path, until: Option<Instant>) -> io::Result<UnixStream> {
+/// A connection whose making and writing end with the patience: a daemon that is stopped may have a full backlog.
+fn connect(socket: &Path, patience: Patience) -> io::Result<UnixStream> {
     let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    set_socket_timeout(&fd, Timeout::Send, left(until)?)?;
+    set_socket_timeout(&fd, Timeout::Send, patience.left()?)?;
     rustix::net::connect(&fd, &SocketAddrUnix::new(socket)?)?;
     Ok(UnixStream::from(fd))
 }
@@ -119,24 +146,15 @@ fn is_late(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
-/// The time that is left; an error when there is none.
-fn left(until: Option<Instant>) -> io::Result<Option<Duration>> {
-    let Some(until) = until else { return Ok(None) };
-    match until.saturating_duration_since(Instant::now()) {
-        Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
-        left => Ok(Some(left)),
-    }
-}
-
-/// A connection each read of which ends at that moment.
+/// A connection each read of which ends with the patience.
 struct Bounded {
     stream: UnixStream,
-    until: Option<Instant>,
+    patience: Patience,
 }
 
 impl Read for Bounded {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_read_timeout(left(self.until)?)?;
+        self.stream.set_read_timeout(self.patience.left()?)?;
         self.stream.read(buffer)
     }
 }

@@ -13,7 +13,7 @@ mod view;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use service_kit::clock::Clock;
 use service_kit::shutdown::Signals;
@@ -21,7 +21,7 @@ use service_kit::telemetry::chain;
 
 use super::{fail, out};
 use crate::cli::{EXIT_OK, EXIT_SOFTWARE, WatchArgs};
-use crate::control::client::{ClientError, ask_until};
+use crate::control::client::{ClientError, Patience, ask_with};
 use crate::control::protocol::{Reply, Request, Watched};
 use screen::Screen;
 use view::History;
@@ -111,8 +111,8 @@ async fn watch(
 /// One snapshot.
 async fn look(socket: PathBuf) -> Result<Watched, ClientError> {
     let asked = tokio::task::spawn_blocking(move || {
-        let (mut watched, until) = (None, Instant::now().checked_add(ANSWER_TIME));
-        ask_until(&socket, &Request::Watch, until, |reply| {
+        let mut watched = None;
+        ask_with(&socket, &Request::Watch, Patience::Silence(ANSWER_TIME), |reply| {
             if let Reply::Watched(found) = reply {
                 watched = Some(*found);
             }

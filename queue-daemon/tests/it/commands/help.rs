@@ -49,13 +49,15 @@ fn the_version_is_the_packages() {
 
 #[test]
 fn wrong_usage_is_64_and_says_what_was_wrong() {
-    let wrong: [(&[&str], &str); 20] = [
+    let wrong: [(&[&str], &str); 22] = [
         (&[], "Usage: eka-queue"),
         (&["sttaus"], "similar subcommands exist: 'pause', 'status'"),
         (&["status", "--jsn"], "a similar argument exists: '--json'"),
         (&["list", "--state", "asleep"], "queued, leased, pushing, verifying, waiting, done, dead, gone"),
         (&["list", "--older-than", "yesterday"], "not a whole number with a unit"),
         (&["show"], "<PATH>"),
+        (&["status", "--timeout", "soon"], "not a whole number with a unit"),
+        (&["status", "--timeout", "0"], "the least is 1ms"),
         (&["push"], "<PATH>"),
         (&["push", "--all-valid", "/nix/store/x"], "cannot be used with"),
         (&["push", "--closure", "--all-valid"], "cannot be used with"),

@@ -66,6 +66,36 @@ fn a_drain_ends_with_whoever_asked_for_it() {
     assert!(world.log().contains("the drain was called off"), "{}", world.log());
 }
 
+/// Side by side, so that what each waits of itself passes once.
+#[test]
+fn who_only_looks_at_a_daemon_that_is_stopped_is_told_after_a_while() {
+    let mut world = World::new(&World::command_cache("a", "", ""));
+    let path = world.valid_paths(1).remove(0);
+    world.start();
+    assert_eq!(world.ask(&["push", &path]).code, 0);
+    world.until("a", "done", 1);
+    world.signal("STOP");
+    let own: [&[&str]; 3] = [&["status"], &["list"], &["show", &path]];
+    let begun: Vec<Guard> = own.iter().map(|command| begin(&world, command)).collect();
+    let sentence = format!(
+        "eka-queue: the daemon at {} does not answer in time: it is stopped or hung, or the machine is overloaded; \
+         see `systemctl status eka-queue` and its log, then let it go on (SIGCONT) or restart it\n",
+        world.path("control.sock").display()
+    );
+    for command in own {
+        let said = world.ask(&[command, &["--timeout", "200ms"]].concat());
+        assert_eq!((said.code, said.out.as_str(), &said.err), (69, "", &sentence), "{command:?}");
+    }
+    for said in begun.into_iter().map(end) {
+        assert_eq!((said.code, said.out.as_str(), &said.err), (69, "", &sentence));
+    }
+    let said = world.ask(&["status", "--json", "--timeout", "200ms"]);
+    let object: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((said.code, format!("eka-queue: {}\n", object["error"].as_str().unwrap())), (69, sentence));
+    world.signal("CONT");
+    assert_eq!(world.ask(&["show", &path]).code, 0);
+}
+
 /// Otherwise the end of one would open what the other has closed.
 #[test]
 fn there_is_one_drain_at_a_time() {
