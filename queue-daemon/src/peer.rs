@@ -28,16 +28,57 @@ impl From<Denied> for Answer {
     }
 }
 
-/// The uid of a user name, or of a number that is one; `None` when there is no such user, or it cannot be told now.
-#[must_use]
-pub fn uid_of(name: &str) -> Option<u32> {
-    find_user(name).ok().flatten()
+/// Why a name of the configuration stands for nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unnamed {
+    /// There is no such user or group.
+    Absent,
+    /// It cannot be told now whether there is: the look-up failed.
+    Unknown(Errno),
 }
 
-/// The gid of a group name, or of a number that is one; `None` when there is no such group, or it cannot be told now.
-#[must_use]
-pub fn gid_of(name: &str) -> Option<u32> {
-    find_group(name).ok().flatten()
+impl Unnamed {
+    /// What is wrong, of a `user` or `group` of this name.
+    #[must_use]
+    pub fn of(self, kind: &str, name: &str) -> String {
+        match self {
+            Self::Absent => format!("there is no {kind} `{name}`"),
+            Self::Unknown(errno) => {
+                format!("whether there is a {kind} `{name}` cannot be told now, the look-up failed: {errno}")
+            }
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Absent => "correct the name, or write the number",
+            Self::Unknown(_) => {
+                "see whether the services that /etc/nsswitch.conf names answer, then try again; or write the number"
+            }
+        }
+    }
+}
+
+/// The uid of a user name, or of a number that is one.
+///
+/// # Errors
+/// There is no such user, or it cannot be told now.
+pub fn uid_of(name: &str) -> Result<u32, Unnamed> {
+    named(find_user(name))
+}
+
+/// The gid of a group name, or of a number that is one.
+///
+/// # Errors
+/// There is no such group, or it cannot be told now.
+pub fn gid_of(name: &str) -> Result<u32, Unnamed> {
+    named(find_group(name))
+}
+
+fn named(found: Result<Option<u32>, Errno>) -> Result<u32, Unnamed> {
+    found.map_err(Unnamed::Unknown)?.ok_or(Unnamed::Absent)
 }
 
 /// Whether this user may enqueue.
@@ -167,5 +208,22 @@ mod tests {
         assert!(matches!(any([lost, not].into_iter(), no), Err(Denied::Unknown(_))));
         assert_eq!(or_number("7", lost.map(|_| None)), Ok(Some(7)));
         assert_eq!(or_number("seven", lost.map(|_| None)), Err(Errno::EMFILE));
+    }
+
+    #[test]
+    fn a_look_up_that_failed_is_not_called_an_absent_name() {
+        assert_eq!(uid_of("no-such-user"), Err(Unnamed::Absent));
+        assert_eq!(gid_of("no-such-group"), Err(Unnamed::Absent));
+        assert_eq!(named(Ok(Some(7))), Ok(7));
+        let absent = named(Ok(None)).unwrap_err();
+        assert_eq!(absent.of("user", "kim"), "there is no user `kim`");
+        assert!(absent.remedy().contains("correct the name"));
+        for errno in [Errno::EIO, Errno::EAGAIN, Errno::EMFILE] {
+            let unknown = named(or_number("kim", Err(errno))).unwrap_err();
+            let why = unknown.of("group", "kim");
+            assert!(why.starts_with("whether there is a group `kim` cannot be told now"), "{why}");
+            assert!(why.ends_with(&errno.to_string()), "{why}");
+            assert!(unknown.remedy().contains("try again"));
+        }
     }
 }

@@ -128,7 +128,8 @@ pub async fn start(setup: Setup) -> Result<Running, StartError> {
     let Setup { config, clock, dirs, store, engines, vfs, inherited } = setup;
     make_folder("state_dir", &config.queue.state_dir, 0o750)?;
     let lock = StateLock::take(&config.queue.state_dir)?;
-    sockets::make_spool(&config.queue).map_err(|source| StartError::Folder {
+    let group = sockets::group_of(&config.queue)?;
+    sockets::make_spool(&config.queue.spool_dir, group).map_err(|source| StartError::Folder {
         what: "spool_dir",
         path: config.queue.spool_dir.clone(),
         source,
@@ -150,7 +151,7 @@ pub async fn start(setup: Setup) -> Result<Running, StartError> {
     let queue =
         Arc::new(Queue::new(Parts { config, db, reader, clock, store, roots, rows, doors, last_token }));
     let own_sockets = inherited.missing(&queue.config.queue);
-    let sockets = sockets::open(&queue.config.queue, inherited).await?;
+    let sockets = sockets::open(&queue.config.queue, group, inherited).await?;
 
     let stop = Stop::new();
     let lane_stops = LaneStops { leasing: Stop::new(), attempts: Stop::new() };

@@ -14,7 +14,8 @@ use service_kit::notify::{NamedFd, NotifyError};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::config::QueueConfig;
-use crate::{folders, peer};
+use crate::folders;
+use crate::peer::{self, Unnamed};
 
 /// The enqueue socket: whoever may write to it may queue paths.
 const ENQUEUE_MODE: u32 = 0o660;
@@ -59,8 +60,13 @@ pub enum SocketError {
         path: PathBuf,
     },
     /// The group of `socket_group`.
-    #[error("there is no group `{0}` (socket_group)")]
-    NoGroup(String),
+    #[error("{} (socket_group); {}", why.of("group", name), why.remedy())]
+    NoGroup {
+        /// Its name.
+        name: String,
+        /// Why it cannot be given.
+        why: Unnamed,
+    },
     /// The metrics address.
     #[error("cannot listen on metrics_address {address}")]
     Metrics {
@@ -106,9 +112,12 @@ impl Inherited {
     }
 }
 
-/// Opens both sockets and the metrics address.
-pub(crate) async fn open(config: &QueueConfig, inherited: Inherited) -> Result<Open, SocketError> {
-    let group = group_of(config)?;
+/// Opens both sockets and the metrics address; the enqueue socket gets this group.
+pub(crate) async fn open(
+    config: &QueueConfig,
+    group: Option<u32>,
+    inherited: Inherited,
+) -> Result<Open, SocketError> {
     let enqueue = match inherited.enqueue {
         Some(listener) => adopt(listener, &config.socket)?,
         None => listen(&config.socket, ENQUEUE_MODE, group)?,
@@ -127,11 +136,10 @@ pub(crate) async fn open(config: &QueueConfig, inherited: Inherited) -> Result<O
     Ok(Open { enqueue, control, metrics })
 }
 
-/// Makes the spool folder, or gives the one there is its mode and group.
-pub(crate) fn make_spool(config: &QueueConfig) -> io::Result<()> {
-    let folder = &config.spool_dir;
+/// Makes the spool folder, or gives the one there is its mode and this group.
+pub(crate) fn make_spool(folder: &Path, group: Option<u32>) -> io::Result<()> {
     folders::make(folder, 0o700)?;
-    let prepared = prepare_spool(config).and_then(|()| fs::read_dir(folder).map(drop));
+    let prepared = prepare_spool(folder, group).and_then(|()| fs::read_dir(folder).map(drop));
     prepared.map_err(|error| {
         let (us, owner) = (geteuid().as_raw(), fs::metadata(folder).map(|meta| meta.uid()));
         match owner {
@@ -148,9 +156,8 @@ pub(crate) fn make_spool(config: &QueueConfig) -> io::Result<()> {
     })
 }
 
-fn prepare_spool(config: &QueueConfig) -> io::Result<()> {
-    let folder = &config.spool_dir;
-    if let Some(group) = config.socket_group.as_deref().and_then(peer::gid_of) {
+fn prepare_spool(folder: &Path, group: Option<u32>) -> io::Result<()> {
+    if let Some(group) = group {
         chown(folder, None, Some(Gid::from_raw(group)))?;
     }
     if fs::metadata(folder)?.permissions().mode() & 0o7777 == SPOOL_MODE {
@@ -171,10 +178,14 @@ fn prepare_spool(config: &QueueConfig) -> io::Result<()> {
     }
 }
 
-fn group_of(config: &QueueConfig) -> Result<Option<u32>, SocketError> {
+/// The gid of `socket_group`, where there is one.
+pub(crate) fn group_of(config: &QueueConfig) -> Result<Option<u32>, SocketError> {
     match &config.socket_group {
         None => Ok(None),
-        Some(name) => peer::gid_of(name).map(Some).ok_or_else(|| SocketError::NoGroup(name.clone())),
+        Some(name) => match peer::gid_of(name) {
+            Ok(gid) => Ok(Some(gid)),
+            Err(why) => Err(SocketError::NoGroup { name: name.clone(), why }),
+        },
     }
 }
 

@@ -29,21 +29,13 @@ pub fn check(config: &Config) -> Vec<Problem> {
         }
     }
     for user in queue.allowed_users.iter().chain(&queue.ci_users) {
-        if peer::uid_of(user).is_none() {
-            say(
-                "[queue] allowed_users, ci_users",
-                format!("there is no user `{user}`"),
-                "correct the name, or write the number",
-            );
+        if let Err(why) = peer::uid_of(user) {
+            say("[queue] allowed_users, ci_users", why.of("user", user), why.remedy());
         }
     }
     for group in queue.allowed_groups.iter().chain(&queue.socket_group) {
-        if peer::gid_of(group).is_none() {
-            say(
-                "[queue] allowed_groups, socket_group",
-                format!("there is no group `{group}`"),
-                "correct the name, or write the number",
-            );
+        if let Err(why) = peer::gid_of(group) {
+            say("[queue] allowed_groups, socket_group", why.of("group", group), why.remedy());
         }
     }
     for cache in &config.caches {

@@ -208,6 +208,25 @@ fn what_the_values_point_to_is_looked_at_too() {
     assert!(!folder.path().join("state").exists(), "it did not begin to start");
 }
 
+/// A machine whose lists of users and groups are away: whether a name is good cannot be told there.
+#[test]
+fn a_look_up_that_fails_is_not_called_a_wrong_name() {
+    let can = tool("unshare").args(["--mount", "true"]).output().unwrap();
+    if !can.status.success() {
+        return println!("skipped: no mount namespaces here: {can:?}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ekaci.toml");
+    let names = "allowed_users = [ \"somebody\", \"77\" ]\nsocket_group = \"some\"";
+    fs::write(&file, format!("[queue]\n{names}\n{CACHE}")).unwrap();
+    let mut command = tool("unshare");
+    command.args(["--mount", "sh", "-c", "mount -t tmpfs none /etc && exec \"$0\" \"$@\""]);
+    let said = run(command.arg(queue_program()).arg("check-config").arg("--config-file").arg(&file), b"");
+    assert_eq!((said.code, said.err.as_str()), (1, ""), "{said:?}");
+    let shown = said.out.replace(folder.path().to_str().unwrap(), "$F");
+    insta::assert_snapshot!(shown);
+}
+
 #[test]
 fn warnings_leave_the_file_good() {
     let files = [
