@@ -276,7 +276,7 @@ const CONFIG: &str = "EKA_TEST_CONFIG";
 
 /// The child of `dying_daemon`: the daemon, over a disk that kills it.
 #[test]
-#[ignore = "started by another test"]
+#[ignore = "the child of dying_daemon"]
 fn a_daemon_that_dies() {
     let shim = Shim::install("dies");
     shim.fail(Fault::Die, std::env::var(DIES_AT).unwrap().parse().unwrap());

@@ -4,5 +4,6 @@
 mod arrows;
 mod book;
 mod faults;
+mod ignored;
 mod powercut;
 mod tools;
