@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::Lane;
 use crate::filter::PathFacts;
 use crate::push::Leased;
-use crate::store::lease;
+use crate::store::cache;
 
 /// Unsent paths of the batches under way.
 #[derive(Default)]
@@ -115,7 +115,7 @@ impl Lane {
         let look = self.queue.reader.with(|conn| {
             let mut unsent = Vec::new();
             for info in infos {
-                if !lease::is_present(conn, self.row, info.path.as_str(), now)? {
+                if !cache::is_present(conn, self.row, info.path.as_str(), now)? {
                     unsent.push(info.path.clone());
                 }
             }

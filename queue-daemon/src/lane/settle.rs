@@ -14,6 +14,7 @@ use super::Lane;
 use crate::delivery::{Event, LeaseToken, StateName};
 use crate::push::Leased;
 use crate::store::RowError;
+use crate::store::cache;
 use crate::store::lease::{self, Settlement};
 use crate::store::machine::Applied;
 
@@ -175,7 +176,7 @@ impl Lane {
             let written = self
                 .queue
                 .db
-                .call(DbLane::Bulk, move |tx| lease::remember_present(tx, row, &chunk, until))
+                .call(DbLane::Bulk, move |tx| cache::remember_present(tx, row, &chunk, until))
                 .await;
             if let Err(error) = written {
                 tracing::debug!("presence not remembered: {}", chain(&error)); // asked again next time

@@ -1,4 +1,5 @@
-//! Statements about what destinations have: archives that were sent, and which cache it was.
+//! Statements about what destinations have: paths that are there or were lost, archives that were sent, and which cache
+//! it was.
 
 use nix_types::StorePath;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -35,6 +36,26 @@ pub(crate) fn remembered(
     })
 }
 
+/// True when the destination is remembered to have the path.
+pub(crate) fn is_present(
+    conn: &Connection,
+    destination: i64,
+    path: &str,
+    now: Time,
+) -> Result<bool, RowError> {
+    Ok(remembered(conn, destination, path, now)? == Remembered::There)
+}
+
+/// Remembers that a destination has these paths, until `until`.
+pub(crate) fn remember_present(
+    tx: &Connection,
+    destination: i64,
+    paths: &[StorePath],
+    until: Time,
+) -> Result<(), RowError> {
+    remember(tx, destination, paths, ms(until))
+}
+
 /// Remembers that a destination has lost these paths, until `until` or until they are there again: their rows have
 /// that time with a minus.
 pub(crate) fn remember_lost(
@@ -43,11 +64,15 @@ pub(crate) fn remember_lost(
     paths: &[StorePath],
     until: Time,
 ) -> Result<(), RowError> {
+    remember(tx, destination, paths, -ms(until))
+}
+
+fn remember(tx: &Connection, destination: i64, paths: &[StorePath], until_ms: i64) -> Result<(), RowError> {
     let mut insert = tx.prepare_cached(
         "INSERT OR REPLACE INTO presence (destination, path, until_ms) VALUES (?1, ?2, ?3)",
     )?;
     for path in paths {
-        insert.execute(params![destination, path.as_str(), -ms(until)])?;
+        insert.execute(params![destination, path.as_str(), until_ms])?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Statements of the lanes: what is due, leases, results, presence.
+//! Statements of the lanes: what is due, leases, results.
 
 use nix_types::{DrvPath, StorePath};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -252,36 +252,6 @@ pub(crate) fn add_bytes(tx: &Connection, destination: i64, bytes: u64) -> Result
     tx.prepare_cached("UPDATE destination SET bytes_pushed = bytes_pushed + ?2 WHERE id = ?1")?
         .execute([destination, bytes])?;
     Ok(())
-}
-
-/// Remembers that a destination has these paths, until `until`.
-pub(crate) fn remember_present(
-    tx: &Connection,
-    destination: i64,
-    paths: &[StorePath],
-    until: Time,
-) -> Result<(), RowError> {
-    let mut insert = tx.prepare_cached(
-        "INSERT OR REPLACE INTO presence (destination, path, until_ms) VALUES (?1, ?2, ?3)",
-    )?;
-    for path in paths {
-        insert.execute(params![destination, path.as_str(), ms(until)])?;
-    }
-    Ok(())
-}
-
-/// True when the destination is remembered to have the path.
-pub(crate) fn is_present(
-    conn: &Connection,
-    destination: i64,
-    path: &str,
-    now: Time,
-) -> Result<bool, RowError> {
-    Ok(conn
-        .prepare_cached("SELECT 1 FROM presence WHERE destination = ?1 AND path = ?2 AND until_ms > ?3")?
-        .query_row(params![destination, path, ms(now)], |_| Ok(()))
-        .optional()?
-        .is_some())
 }
 
 /// True while some delivery still needs the path kept in the store: one that is owed, or a dead letter.
