@@ -203,7 +203,11 @@ pub fn chain(error: &dyn Error) -> String {
     let mut cause = error.source();
     for _ in 0..CHAIN_MAX {
         let Some(error) = cause else { break };
-        let _ = write!(text, ": {error}"); // writing to a string cannot fail
+        let said = error.to_string();
+        // Some errors of others repeat their cause.
+        if !text.ends_with(&said) {
+            let _ = write!(text, ": {said}"); // writing to a string cannot fail
+        }
         cause = error.source();
     }
     text
@@ -309,5 +313,8 @@ mod tests {
         let root = io::Error::other("disk is full");
         let error = crate::notify::NotifyError::Inherit(root);
         assert!(chain(&error).ends_with("LISTEN_FDNAMES: disk is full"), "{}", chain(&error));
+        // What is wrong with a filter says its cause, and has it as its cause as well.
+        let loud = filter(Some("eka=loud"), |_| None).unwrap_err();
+        assert_eq!(chain(&loud).matches("error parsing level filter").count(), 1, "{}", chain(&loud));
     }
 }

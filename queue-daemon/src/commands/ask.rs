@@ -48,6 +48,9 @@ pub(super) fn run(socket: &Path, cli: &Cli) -> ExitCode {
     match ended {
         Ok(end) => {
             let _ = printer.end(&cli.command, &end); // nobody reads it; the exit code says the rest
+            if let Some(why) = met_nothing(&cli.command, &end) {
+                return fail(why, EXIT_NOT_FOUND);
+            }
             exit_code(&cli.command, &end)
         }
         Err(error) => failed(&error, cli.json),
@@ -223,10 +226,20 @@ fn exit_code(command: &Command, end: &End) -> ExitCode {
         Command::Push(_) => verdict(end.refused == 0),
         Command::Verify(_) if end.refused > 0 => EXIT_UNAVAILABLE.into(),
         Command::Verify(_) => verdict(end.count == 0),
-        Command::Retry(arguments) | Command::Drop(arguments) if end.count == 0 && !arguments.all => {
-            EXIT_NOT_FOUND.into()
-        }
         _ => EXIT_OK.into(),
+    }
+}
+
+/// What is said when a command met nothing of what it was told to look for.
+fn met_nothing(command: &Command, end: &End) -> Option<&'static str> {
+    match command {
+        Command::Retry(arguments) if end.count == 0 && !arguments.all => Some(
+            "nothing that was selected is waiting, dead or vanished; `eka-queue list` shows what there is",
+        ),
+        Command::Drop(arguments) if end.count == 0 && !arguments.all => {
+            Some("nothing was selected that no attempt holds; `eka-queue list` shows what there is")
+        }
+        _ => None,
     }
 }
 

@@ -17,7 +17,7 @@ use super::protocol::{End, Failure, Reply, Request};
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody answers.
-    #[error("no daemon answers at {}; is `eka-queue serve` running, and may you open its control socket?", socket.display())]
+    #[error("no daemon answers at {}; see that `eka-queue serve` runs, and that you may open its control socket", socket.display())]
     Unreachable {
         /// The control socket.
         socket: PathBuf,

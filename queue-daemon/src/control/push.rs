@@ -13,7 +13,7 @@ use tokio::io::AsyncWrite;
 
 use super::protocol::{End, FailureKind, PushWhat, Reply};
 use super::server::{Control, Trouble, say};
-use crate::intake::parse::{Parsed, Refusals, shown};
+use crate::intake::parse::{Parsed, Refusals};
 use crate::model::{Answer, DestinationId, Origin, Request, Via};
 
 /// Paths of one request.
@@ -94,7 +94,7 @@ async fn select(
             for text in paths {
                 match StorePath::parse(text.as_bytes()) {
                     Ok(path) => parsed.push(path),
-                    Err(error) => refuse(end, writer, format!("{}: {error}", shown(text.as_bytes()))).await?,
+                    Err(error) => refuse(end, writer, chain(&error)).await?,
                 }
             }
             if !closure {

@@ -315,7 +315,7 @@ async fn set_paused(
     paused: bool,
 ) -> Result<End, Trouble> {
     if let Some(name) = destination.clone() {
-        let message = format!("there is no destination `{name}`");
+        let message = no_destination(&name);
         if !control.ask(move |conn| admin::destination_exists(conn, &name)).await? {
             return Err(Trouble::said(FailureKind::NotFound, message));
         }
@@ -328,6 +328,11 @@ async fn set_paused(
     let count = set.map_err(|error| Trouble::unavailable(&error))? as u64;
     control.nudge_all();
     Ok(End { count, ..End::default() })
+}
+
+/// What is said to whoever names one that is not there.
+pub(super) fn no_destination(name: &str) -> String {
+    format!("there is no destination `{name}`; `eka-queue status` shows those there are")
 }
 
 impl Control {

@@ -13,7 +13,7 @@ use sqlite_kit::Lane as DbLane;
 use tokio::io::AsyncWrite;
 
 use super::protocol::{End, FailureKind, Lost, Reply, Selection, Verified};
-use super::server::{Control, Trouble, say};
+use super::server::{Control, Trouble, no_destination, say};
 use crate::delivery::StateName;
 use crate::lane::Lane;
 use crate::push::{Check, Checked, Fault};
@@ -65,7 +65,7 @@ async fn lanes_of(control: &Arc<Control>, name: Option<&str>) -> Result<Vec<Arc<
     let message = if control.ask(move |conn| admin::destination_exists(conn, &named)).await? {
         format!("the destination `{name}` is not in the configuration any more: it cannot be asked")
     } else {
-        format!("there is no destination `{name}`")
+        no_destination(name)
     };
     Err(Trouble::said(FailureKind::NotFound, message))
 }

@@ -101,8 +101,10 @@ fn without_a_daemon_every_command_ends_with_69_and_names_the_socket() {
     let socket = world.path("control.sock");
     for command in commands {
         let said = world.ask(command);
-        let begin =
-            format!("eka-queue: no daemon answers at {}; is `eka-queue serve` running", socket.display());
+        let begin = format!(
+            "eka-queue: no daemon answers at {}; see that `eka-queue serve` runs, and that you may open its control socket: ",
+            socket.display()
+        );
         assert_eq!((said.code, said.out.as_str()), (69, ""), "{command:?}: {said:?}");
         assert!(said.err.starts_with(&begin), "{command:?}: {said:?}");
         let said = world.ask(&[&["--json"], command].concat());

@@ -72,7 +72,7 @@ fn words_that_are_no_paths_are_refused_and_the_rest_is_queued() {
         &good,
     ]);
     assert_eq!((said.code, said.out.as_str()), (1, "queued 1, refused 4\n"), "{said:?}");
-    assert!(said.err.contains("-rf: "), "{said:?}");
+    assert!(said.err.contains("eka-queue: `-rf` is not a store path: "), "{said:?}");
     assert!(said.err.contains(&format!("{absent} is not valid in the Nix database")), "{said:?}");
     assert!(said.err.contains("is not in this machine's store"), "{said:?}");
     world.until("main", "done", 1);

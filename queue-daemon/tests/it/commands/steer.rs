@@ -34,7 +34,9 @@ fn a_paused_destination_starts_nothing_until_it_is_resumed_even_over_a_restart()
     assert_eq!(world.ask(&["--json", "resume"]).out, "{\"count\":2,\"refused\":0}\n");
     for command in ["pause", "resume"] {
         let said = world.ask(&[command, "typo"]);
-        assert_eq!((said.code, said.err.as_str()), (3, "eka-queue: there is no destination `typo`\n"));
+        let sentence =
+            "eka-queue: there is no destination `typo`; `eka-queue status` shows those there are\n";
+        assert_eq!((said.code, said.err.as_str()), (3, sentence));
     }
 }
 
@@ -66,6 +68,7 @@ fn dead_ones_are_tried_again_by_path_by_tag_by_destination_or_all() {
     assert_eq!((said.code, said.out.as_str()), (0, "0 to be tried again\n"));
     let said = world.ask(&["retry", &paths[0]]);
     assert_eq!((said.code, said.out.as_str()), (3, "0 to be tried again\n"));
+    assert!(said.err.contains("nothing that was selected is waiting, dead or vanished"), "{said:?}");
 }
 
 #[test]
@@ -113,7 +116,10 @@ fn what_an_attempt_holds_is_not_dropped() {
     assert_eq!(world.hook(&path, "").err, "");
     wait::until(SOON, || lines(&world.path("a.log")).len() == 1);
     let said = world.ask(&["drop", "--all"]);
-    assert_eq!((said.code, said.out.as_str()), (0, "0 dropped\n"));
+    assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (0, "0 dropped\n", ""));
+    let said = world.ask(&["drop", &path]);
+    assert_eq!((said.code, said.out.as_str()), (3, "0 dropped\n"));
+    assert!(said.err.contains("nothing was selected that no attempt holds"), "{said:?}");
     fs::write(world.path("go"), "").unwrap();
     world.until("a", "done", 1);
 }

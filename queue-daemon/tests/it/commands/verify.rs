@@ -316,7 +316,10 @@ fn what_nobody_can_be_asked_about_is_said_to_be_unknown() {
     let said = verify(&world, &[], 0);
     assert_eq!(said.out, "a: 0 there, 0 missing, 0 queued again, 1 that nobody can be asked about\n");
     let said = verify(&world, &["--destination", "b"], 3);
-    assert_eq!(said.err, "eka-queue: there is no destination `b`\n");
+    assert_eq!(
+        said.err,
+        "eka-queue: there is no destination `b`; `eka-queue status` shows those there are\n"
+    );
     let said = verify(&world, &[&paths[1]], 3);
     assert!(said.err.contains("has no receipt here"), "{said:?}");
     world.configure("", "");
