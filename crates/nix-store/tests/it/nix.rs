@@ -10,8 +10,9 @@ use std::process::{Command, Stdio};
 use nix_store::StoreDirs;
 use nix_types::{DrvPath, StorePath};
 use tempfile::TempDir;
+use test_kit::proc::Guard;
 
-use crate::support::{Ended, command, until};
+use crate::support::{command, until};
 
 const CONFIG: &str = "substituters =\nsandbox = false\nbuild-users-group =\nexperimental-features = nix-command ca-derivations\n";
 
@@ -127,10 +128,10 @@ impl Nix {
     }
 
     /// A daemon for this store, answering when this returns.
-    pub(crate) fn daemon(&self) -> Ended {
+    pub(crate) fn daemon(&self) -> Guard {
         let mut command = self.command("nix-daemon");
         let log = fs::File::create(self.path("daemon.log")).unwrap();
-        let daemon = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().map(Ended).unwrap();
+        let daemon = Guard::spawn(command.stdout(log.try_clone().unwrap()).stderr(log)).unwrap();
         let socket = self.path("var/daemon-socket/socket");
         until("the daemon to listen", || UnixStream::connect(&socket).ok());
         daemon
@@ -138,8 +139,8 @@ impl Nix {
 }
 
 /// The processes a daemon began for its conversations.
-pub(crate) fn workers_of(daemon: &Ended) -> Vec<u32> {
-    let children = format!("/proc/{0}/task/{0}/children", daemon.0.id());
+pub(crate) fn workers_of(daemon: &Guard) -> Vec<u32> {
+    let children = format!("/proc/{0}/task/{0}/children", daemon.pid());
     let children = fs::read_to_string(children).unwrap();
     children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }

@@ -11,8 +11,9 @@ use nix_store::process::{
     Exit, LINE_BYTES_MAX, Limit, Outcome, ProcessError, Progress, Spec, Stdin, Stream, run,
     run_judging_lines, run_with_lines,
 };
+use test_kit::proc::Guard;
 
-use crate::support::{Ended, again, is_alive, until};
+use crate::support::{again, is_alive, until};
 
 fn sh(script: &str) -> Spec {
     Spec::new("sh").args(["-euc", script])
@@ -319,13 +320,13 @@ async fn parent_to_be_killed() {
 #[test]
 fn a_child_dies_with_its_parent() {
     let mut parent =
-        again("process::parent_to_be_killed", None).stdout(Stdio::piped()).spawn().map(Ended).unwrap();
-    let mut lines = BufReader::new(parent.0.stdout.take().unwrap()).lines();
+        Guard::spawn(again("process::parent_to_be_killed", None).stdout(Stdio::piped())).unwrap();
+    let mut lines = BufReader::new(parent.child().stdout.take().unwrap()).lines();
     let child: u32 = lines
         .find_map(|line| line.unwrap().split_once("child ").map(|(_, pid)| pid.parse().unwrap()))
         .unwrap();
     assert!(is_alive(child));
-    parent.0.kill().unwrap();
+    parent.kill().unwrap();
     until("the child's end", || (!is_alive(child)).then_some(()));
 }
 
