@@ -6,6 +6,7 @@
 
 mod cache;
 mod check;
+mod kind;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,8 +18,9 @@ use service_kit::config::{
 use sqlite_kit::Durability;
 
 use crate::model::DestinationId;
-pub use cache::{Accept, CacheConfig, CacheKind, REGEX_BYTES_MAX, REGEXES_MAX};
+pub use cache::{Accept, CacheConfig, REGEX_BYTES_MAX, REGEXES_MAX};
 pub use check::check;
+pub use kind::CacheKind;
 
 /// The id of the built-in destination that signs the local store (`sign_store = true`).
 pub const LOCAL_STORE: &str = "local-store";

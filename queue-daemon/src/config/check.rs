@@ -8,24 +8,26 @@ use std::path::Path;
 
 use service_kit::config::Problem;
 
-use super::{CacheKind, Config};
+use super::{CacheConfig, CacheKind, Config, QueueConfig};
 use crate::peer;
 
 /// Looks at everything the configuration points to.
 #[must_use]
 pub fn check(config: &Config) -> Vec<Problem> {
-    let queue = &config.queue;
     let mut problems = Vec::new();
-    let mut say = |place: &str, what: String, remedy: &str| {
-        problems.push(Problem { line: None, place: place.into(), what, remedy: remedy.into() });
-    };
+    check_queue(&config.queue, &mut problems);
+    for cache in &config.caches {
+        check_cache(cache, &mut problems);
+    }
+    problems
+}
+
+fn check_queue(queue: &QueueConfig, problems: &mut Vec<Problem>) {
+    let mut say = |place: &str, what, remedy| problems.push(problem(place, what, remedy));
     for file in &queue.signing_key_files {
         if let Err(why) = secret_key(file) {
-            say(
-                "[queue] signing_key_files",
-                why,
-                "make one with `nix-store --generate-binary-cache-key`, readable by the daemon",
-            );
+            let remedy = "make one with `nix-store --generate-binary-cache-key`, readable by the daemon";
+            say("[queue] signing_key_files", why, remedy);
         }
     }
     for user in queue.allowed_users.iter().chain(&queue.ci_users) {
@@ -38,37 +40,34 @@ pub fn check(config: &Config) -> Vec<Problem> {
             say("[queue] allowed_groups, socket_group", why.of("group", group), why.remedy());
         }
     }
-    for cache in &config.caches {
-        let place = format!("[[caches]] {}", cache.id);
-        match &cache.kind {
-            CacheKind::Command { argv } => {
-                if let Some(why) = argv.first().and_then(|program| not_a_program(program)) {
-                    say(&place, why, "correct the path; it must be executable");
-                }
+}
+
+fn check_cache(cache: &CacheConfig, problems: &mut Vec<Problem>) {
+    let place = format!("[[caches]] {}", cache.id);
+    let mut say = |what, remedy| problems.push(problem(&place, what, remedy));
+    match &cache.kind {
+        CacheKind::Command { argv } => {
+            if let Some(why) = argv.first().and_then(|program| not_a_program(program)) {
+                say(why, "correct the path; it must be executable");
             }
-            CacheKind::NixCopy { ssh_key_file: Some(file), .. } => {
-                if let Err(error) = fs::File::open(file) {
-                    say(
-                        &place,
-                        format!("ssh_key_file {} cannot be read: {error}", file.display()),
-                        "make it readable by the daemon",
-                    );
-                }
-            }
-            CacheKind::Native { url } => {
-                let keys = url.params.secret_keys.iter().filter_map(|file| secret_key(file).err());
-                for why in keys {
-                    say(
-                        &place,
-                        why,
-                        "correct secret-key in the destination; the daemon must be able to read it",
-                    );
-                }
-            }
-            CacheKind::NixCopy { .. } | CacheKind::SignStore => {}
         }
+        CacheKind::NixCopy { ssh_key_file: Some(file), .. } => {
+            if let Err(error) = fs::File::open(file) {
+                let what = format!("ssh_key_file {} cannot be read: {error}", file.display());
+                say(what, "make it readable by the daemon");
+            }
+        }
+        CacheKind::Native { url } => {
+            for why in url.params.secret_keys.iter().filter_map(|file| secret_key(file).err()) {
+                say(why, "correct secret-key in the destination; the daemon must be able to read it");
+            }
+        }
+        CacheKind::NixCopy { .. } | CacheKind::SignStore => {}
     }
-    problems
+}
+
+fn problem(place: &str, what: String, remedy: &str) -> Problem {
+    Problem { line: None, place: place.into(), what, remedy: remedy.into() }
 }
 
 /// A secret key is `name:base64` of 64 bytes; its content never leaves this function.

@@ -19,6 +19,13 @@ use crate::model::{Answer, DestinationId, Origin, Request, Via};
 /// Paths of one request.
 const CHUNK: usize = 500;
 
+/// What all chunks of a push have in common.
+struct Wish {
+    destinations: Vec<DestinationId>,
+    tag: Option<String>,
+    priority: i32,
+}
+
 pub(crate) async fn push(
     control: &Control,
     what: PushWhat,
@@ -30,34 +37,13 @@ pub(crate) async fn push(
     if control.queue.intake_is_closed() {
         return Err(Trouble::said(FailureKind::Unavailable, "the daemon is draining or stopping"));
     }
-    let destinations: Vec<DestinationId> = destinations
-        .iter()
-        .map(|text| DestinationId::parse(text))
-        .collect::<Result<_, _>>()
-        .map_err(|bad| Trouble::said(FailureKind::BadRequest, bad.to_string()))?;
-    if let Some(tag) = &tag
-        && let Err(error) = hook_wire::check_tag(tag.as_bytes())
-    {
-        return Err(Trouble::said(FailureKind::BadRequest, format!("--tag: {error}")));
-    }
+    let wish =
+        checked(&destinations, tag, priority).map_err(|why| Trouble::said(FailureKind::BadRequest, why))?;
     let mut end = End::default();
     let paths = select(control, what, &mut end, writer).await?;
     for chunk in paths.chunks(CHUNK) {
-        let request = Request {
-            key: fresh_key(control),
-            source: Source::Cli,
-            uid: 0,
-            via: Via::Control,
-            tag: tag.clone(),
-            drv: None,
-            paths: chunk.to_vec(),
-            destinations: destinations.clone(),
-            origin: Origin::default(),
-            trust: None,
-            priority,
-            made: Some(control.queue.clock.now()),
-        };
-        match control.admission.admit(Parsed { request, refused: Refusals::default() }).await {
+        let parsed = Parsed { request: request(control, &wish, chunk), refused: Refusals::default() };
+        match control.admission.admit(parsed).await {
             Answer::Queued { accepted } => end.count += u64::from(accepted),
             Answer::Partly { accepted, refused, why } => {
                 end.count += u64::from(accepted);
@@ -72,6 +58,32 @@ pub(crate) async fn push(
         }
     }
     Ok(end)
+}
+
+fn checked(destinations: &[String], tag: Option<String>, priority: i32) -> Result<Wish, String> {
+    let parsed: Result<_, _> = destinations.iter().map(|text| DestinationId::parse(text)).collect();
+    let destinations = parsed.map_err(|bad| bad.to_string())?;
+    if let Some(tag) = &tag {
+        hook_wire::check_tag(tag.as_bytes()).map_err(|error| format!("--tag: {error}"))?;
+    }
+    Ok(Wish { destinations, tag, priority })
+}
+
+fn request(control: &Control, wish: &Wish, paths: &[StorePath]) -> Request {
+    Request {
+        key: fresh_key(control),
+        source: Source::Cli,
+        uid: 0,
+        via: Via::Control,
+        tag: wish.tag.clone(),
+        drv: None,
+        paths: paths.to_vec(),
+        destinations: wish.destinations.clone(),
+        origin: Origin::default(),
+        trust: None,
+        priority: wish.priority,
+        made: Some(control.queue.clock.now()),
+    }
 }
 
 /// The paths that are meant. Those that are no store paths, or have no closure here, are noted and counted; the others

@@ -151,36 +151,52 @@ fn join(
     let of_this_cache = changed_ms >= since_ms;
     let is_young = now < Time::from_ms(changed_ms) + new.presence_ttl;
     // Another derivation has a log of its own, and a realisation when the path is named by its content.
-    let receipt_counts = state == StateName::Done && of_this_cache && is_young && !tells_more;
-    let revived = match state {
+    let result = match revival(state, of_this_cache && is_young && !tells_more, new.gone) {
+        None => state,
+        Some(event) => revive(tx, delivery, event, request, now, rng)?.unwrap_or(state),
+    };
+    retell(tx, delivery, request, new.may_retell)?;
+    Ok((delivery, result))
+}
+
+/// What a further request means for a delivery in this state: whether a receipt of it would still count, and whether
+/// its path is gone.
+fn revival(state: StateName, receipt_counts: bool, gone: bool) -> Option<Event> {
+    match state {
         StateName::Done if receipt_counts => None,
         StateName::Waiting | StateName::Queued => None,
         StateName::Leased | StateName::Pushing | StateName::Verifying => None,
-        StateName::Dead if new.gone => Some(Event::Vanished),
-        StateName::Done | StateName::Gone if new.gone => None,
+        StateName::Dead if gone => Some(Event::Vanished),
+        StateName::Done | StateName::Gone if gone => None,
         StateName::Done | StateName::Dead | StateName::Gone => Some(Event::Requested),
-    };
-    let mut result = state;
-    if let Some(event) = revived {
-        let fresh = event == Event::Requested;
-        if let Applied::Moved(state) =
-            machine::apply(tx, delivery, event, now, &Policy::without_waits(), rng)?
-        {
-            result = state;
-        }
-        if fresh {
-            tx.prepare_cached(
-                "UPDATE delivery SET queued_ms = ?2, uid = ?3, last_error = NULL, last_class = NULL,
-                   last_output = NULL WHERE id = ?1",
-            )?
-            .execute(params![delivery, ms(now), request.uid])?;
-        } else {
-            let trace = Trace { error: Some(machine::VANISHED), ..Trace::default() };
-            machine::keep_trace(tx, delivery, &trace, now)?;
-        }
     }
-    retell(tx, delivery, request, new.may_retell)?;
-    Ok((delivery, result))
+}
+
+/// Brings a delivery back, as if it were new, or gives it up for gone; its new state, where it took one.
+fn revive(
+    tx: &Connection,
+    delivery: i64,
+    event: Event,
+    request: &Request,
+    now: Time,
+    rng: &mut Rng,
+) -> Result<Option<StateName>, RowError> {
+    let fresh = event == Event::Requested;
+    let moved = match machine::apply(tx, delivery, event, now, &Policy::without_waits(), rng)? {
+        Applied::Moved(state) => Some(state),
+        Applied::Refused(_) | Applied::Missing => None,
+    };
+    if fresh {
+        tx.prepare_cached(
+            "UPDATE delivery SET queued_ms = ?2, uid = ?3, last_error = NULL, last_class = NULL,
+               last_output = NULL WHERE id = ?1",
+        )?
+        .execute(params![delivery, ms(now), request.uid])?;
+    } else {
+        let trace = Trace { error: Some(machine::VANISHED), ..Trace::default() };
+        machine::keep_trace(tx, delivery, &trace, now)?;
+    }
+    Ok(moved)
 }
 
 /// The higher priority and the newer words hold; but nobody's words replace those of another user, unless they may.
@@ -296,4 +312,25 @@ pub(crate) fn forget_claims(tx: &Connection, before: Time, limit: u32) -> Result
     let forget =
         "DELETE FROM claim WHERE (drv, key) IN (SELECT drv, key FROM claim WHERE until_ms <= ?1 LIMIT ?2)";
     Ok(tx.prepare_cached(forget)?.execute(params![ms(before), limit])?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_further_request_brings_back_what_is_over_and_disturbs_nothing_that_is_not() {
+        use StateName::{Dead, Done, Gone};
+        for state in StateName::ALL {
+            let want = match state {
+                Done | Dead | Gone => Some(Event::Requested),
+                _ => None,
+            };
+            assert_eq!(revival(state, false, false), want, "{state:?}");
+            let want = if state == Done { None } else { want };
+            assert_eq!(revival(state, true, false), want, "{state:?} with a receipt that counts");
+            let want = (state == Dead).then_some(Event::Vanished);
+            assert_eq!(revival(state, false, true), want, "{state:?} of a path that is gone");
+        }
+    }
 }
