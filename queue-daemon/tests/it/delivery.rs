@@ -5,15 +5,12 @@ use std::fs;
 use test_kit::wait;
 
 use crate::commands::patience::{begin, conversations, end};
-use crate::world::{SOON, World, lines};
+use crate::world::{FOLDER_CACHE, SOON, World, lines};
 
 /// The main job: Nix builds, the hook returns, a second store substitutes with signatures checked.
 #[test]
 fn a_real_build_reaches_a_signed_cache_and_comes_back() {
-    let mut world = World::with_queue(
-        "signing_key_files = [\"$W/key.sec\"]",
-        "[[caches]]\nid = \"main\"\ncache_type = \"nix-copy\"\ndestination = \"file://$W/cache\"\n",
-    );
+    let mut world = World::with_queue("signing_key_files = [\"$W/key.sec\"]", FOLDER_CACHE);
     let (secret, public) = (world.path("key.sec"), world.path("key.pub"));
     let made = world
         .tool("nix-store")

@@ -1,15 +1,12 @@
 //! What a filter keeps out, and what goes along all the same.
 
-use crate::world::{SOON, World};
+use crate::world::{FOLDER_CACHE, SOON, World};
 use test_kit::wait;
 
 /// A filter chooses what is queued. What a queued path refers to is sent with it, or nobody could substitute it.
 #[test]
 fn a_filtered_path_that_a_queued_one_needs_is_sent_with_a_warning() {
-    let mut world = World::new(
-        "[[caches]]\nid = \"main\"\ncache_type = \"nix-copy\"\ndestination = \"file://$W/cache\"\n\
-         exclude = [ \"lib*\", \"alone*\" ]\n",
-    );
+    let mut world = World::new(&format!("{FOLDER_CACHE}exclude = [ \"lib*\", \"alone*\" ]\n"));
     world.start();
     let built = world.build(
         r#"rec {

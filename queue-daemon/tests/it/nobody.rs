@@ -18,6 +18,12 @@ pub(crate) struct Nobody<'w> {
     world: &'w World,
 }
 
+/// A machine with one destination, `main`, whose enqueue socket and spool are open to the user; `queue` are further
+/// keys.
+pub(crate) fn world_of(queue: &str) -> World {
+    World::with_queue(&format!("socket_group = \"{UID}\"\n{queue}"), &World::command_cache("main", "", ""))
+}
+
 impl<'w> Nobody<'w> {
     /// `None` when we are not root; says so.
     pub(crate) fn in_world(world: &'w World) -> Option<Nobody<'w>> {

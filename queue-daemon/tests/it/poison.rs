@@ -5,7 +5,7 @@ use std::fs;
 
 use test_kit::wait;
 
-use crate::world::{SOON, World};
+use crate::world::{FOLDER_CACHE, SOON, World};
 
 /// Three attempts, quickly.
 const QUICK: &str = "attempts_max = 3\nbackoff = { min = \"20ms\", max = \"50ms\" }";
@@ -113,10 +113,7 @@ fn many_bad_paths_in_one_batch_hold_none_of_the_good_ones() {
 /// Paths that Nix' database calls valid and that cannot be packed: one is not there, one is no file or folder.
 #[test]
 fn unreadable_paths_are_given_up_and_the_rest_of_their_batch_is_pushed() {
-    let cache = format!(
-        "[[caches]]\nid = \"main\"\ncache_type = \"nix-copy\"\ndestination = \"file://$W/cache\"\n{QUICK}\n"
-    );
-    let mut world = World::new(&cache);
+    let mut world = World::new(&format!("{FOLDER_CACHE}{QUICK}\n"));
     let paths = sorted(world.valid_paths(8));
     let intact = [1, 4].map(|i: usize| fs::read(&paths[i]).unwrap());
     for i in [1, 4] {

@@ -17,6 +17,10 @@ use test_kit::wait;
 /// How long anything that should happen soon may take on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
+/// A binary cache in a folder of the machine.
+pub(crate) const FOLDER_CACHE: &str =
+    "[[caches]]\nid = \"main\"\ncache_type = \"nix-copy\"\ndestination = \"file://$W/cache\"\n";
+
 /// A machine.
 pub(crate) struct World {
     // Declared first, so that it ends before its folder goes.
@@ -287,6 +291,27 @@ in
 #[expect(clippy::disallowed_methods, reason = "tests start the programs they test")]
 pub(crate) fn tool(program: impl AsRef<std::ffi::OsStr>) -> Command {
     Command::new(program)
+}
+
+/// Another program with the environment of a command that is about to run.
+pub(crate) fn same_world(command: &Command, program: &str) -> Command {
+    let mut other = tool(program);
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => other.env(name, value),
+            None => other.env_remove(name),
+        };
+    }
+    other
+}
+
+/// Whether a test may have mounts of its own here; says so when not.
+pub(crate) fn may_mount() -> bool {
+    let can = tool("unshare").args(["--mount", "true"]).output().unwrap();
+    if !can.status.success() {
+        println!("skipped: no mount namespaces here: {can:?}");
+    }
+    can.status.success()
 }
 
 /// `eka-queue`.

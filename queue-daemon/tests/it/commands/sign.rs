@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use test_kit::proc::Guard;
 use test_kit::wait;
 
-use crate::world::{SOON, World};
+use crate::world::{FOLDER_CACHE, SOON, World};
 
 /// Makes a key of this name in `$W/NAME.sec`.
 fn make_key(world: &World, name: &str) {
@@ -52,8 +52,7 @@ fn without_any_cache_the_daemon_signs_what_the_hook_reports() {
 #[test]
 fn a_cache_gets_what_every_key_has_signed() {
     let keys = "sign_store = true\nsigning_key_files = [ \"$W/k1.sec\", \"$W/k2.sec\" ]";
-    let cache = "[[caches]]\nid = \"main\"\ncache_type = \"nix-copy\"\ndestination = \"file://$W/cache\"\n";
-    let mut world = World::with_queue(keys, cache);
+    let mut world = World::with_queue(keys, FOLDER_CACHE);
     make_key(&world, "k1");
     make_key(&world, "k2");
     let path = world.valid_paths(1).remove(0);

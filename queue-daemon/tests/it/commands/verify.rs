@@ -8,10 +8,7 @@ use test_kit::http_cache::{Cache, Fault, Rule};
 use test_kit::wait;
 
 use super::patience::{begin, conversations, end};
-use crate::world::{SOON, Said, World};
-
-const FOLDER: &str =
-    "[[caches]]\nid = \"main\"\ncache_type = \"nix-copy\"\ndestination = \"file://$W/cache\"\n";
+use crate::world::{FOLDER_CACHE, SOON, Said, World};
 
 fn hash_part(path: &str) -> &str {
     &path.rsplit('/').next().unwrap()[..32]
@@ -91,7 +88,7 @@ fn all_files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 
 #[test]
 fn each_kind_of_loss_is_found_and_mended() {
-    let mut world = World::new(FOLDER);
+    let mut world = World::new(FOLDER_CACHE);
     let loose = world.valid_paths(5);
     let [app, mid, lib] = chain(&world);
     world.start();
@@ -156,7 +153,7 @@ fn each_kind_of_loss_is_found_and_mended() {
 
 #[test]
 fn a_folder_that_was_emptied_has_lost_everything_and_gets_it_again() {
-    let mut world = World::new(FOLDER);
+    let mut world = World::new(FOLDER_CACHE);
     let paths = world.valid_paths(700);
     world.start();
     push(&world, &paths);
@@ -177,7 +174,7 @@ fn a_folder_that_was_emptied_has_lost_everything_and_gets_it_again() {
 
 #[test]
 fn what_is_queued_again_is_kept_from_the_garbage_collector() {
-    let mut world = World::new(FOLDER);
+    let mut world = World::new(FOLDER_CACHE);
     let paths = world.valid_paths(1);
     world.start();
     push(&world, &paths);
@@ -235,7 +232,7 @@ fn a_server_that_loses_objects_is_found_out() {
 /// What was lost stays known over a restart: the destination's word alone would say that all is well.
 #[test]
 fn a_restart_before_the_redelivery_loses_nothing() {
-    let mut world = World::new(FOLDER);
+    let mut world = World::new(FOLDER_CACHE);
     let paths = world.valid_paths(1);
     world.start();
     push(&world, &paths);
@@ -254,7 +251,7 @@ fn a_restart_before_the_redelivery_loses_nothing() {
 #[test]
 fn a_destination_that_cannot_be_asked_is_said_and_holds_no_other() {
     let cache = Cache::start();
-    let folder = FOLDER.replace("main", "other");
+    let folder = FOLDER_CACHE.replace("main", "other");
     let mut world = World::new(&format!("{}{folder}", server(&cache)));
     let paths = world.valid_paths(2);
     world.start();
@@ -333,7 +330,7 @@ fn what_nobody_can_be_asked_about_is_said_to_be_unknown() {
 #[test]
 fn a_store_that_lost_a_path_gets_it_again() {
     let url = "local?root=$W/other";
-    let mut world = World::new(&FOLDER.replace("file://$W/cache", url));
+    let mut world = World::new(&FOLDER_CACHE.replace("file://$W/cache", url));
     let paths = world.valid_paths(2);
     world.start();
     push(&world, &paths);
@@ -350,7 +347,7 @@ fn a_store_that_lost_a_path_gets_it_again() {
 /// A path that is there is not delivered while what it needs cannot be brought.
 #[test]
 fn no_receipt_is_given_again_while_the_hole_is_there() {
-    let mut world = World::new(FOLDER);
+    let mut world = World::new(FOLDER_CACHE);
     let [app, _, lib] = chain(&world);
     world.start();
     push(&world, std::slice::from_ref(&app));

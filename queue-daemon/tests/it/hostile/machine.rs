@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::net::UnixListener;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use eka_queue::delivery::{FaultClass, StateName};
@@ -12,7 +12,7 @@ use test_kit::wait;
 use super::{PROMPT, assert_works};
 use crate::frames::connect;
 use crate::inside::Inside;
-use crate::world::{SOON, World, lines, queue_program, run};
+use crate::world::{SOON, World, lines, queue_program, run, same_world};
 
 #[test]
 fn a_second_daemon_on_the_same_folder_ends_at_once_and_names_it() {
@@ -115,8 +115,7 @@ fn a_daemon_with_few_open_files_survives_a_crowd() {
     let log = fs::OpenOptions::new().create(true).append(true).open(world.path("daemon.log")).unwrap();
     let (program, config) = (queue_program(), world.path("ekaci.toml"));
     world.start_with(|command| {
-        let mut limited = crate::world::tool("prlimit");
-        copy_environment(command, &mut limited);
+        let mut limited = same_world(command, "prlimit");
         limited.arg("--nofile=64:64").arg(program).arg("serve").arg("--config-file").arg(config);
         limited.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         *command = limited;
@@ -130,15 +129,6 @@ fn a_daemon_with_few_open_files_survives_a_crowd() {
     wait::until(SOON, || world.ask(&["status"]).code == 0);
     world.until("main", "done", 1);
     assert_works(&world);
-}
-
-fn copy_environment(from: &Command, to: &mut Command) {
-    for (name, value) in from.get_envs() {
-        match value {
-            Some(value) => to.env(name, value),
-            None => to.env_remove(name),
-        };
-    }
 }
 
 /// An operator sets the clock back by a year while deliveries wait for their time: they do not wait a year.

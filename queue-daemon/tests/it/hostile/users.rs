@@ -6,12 +6,8 @@ use hook_wire::{Source, Status};
 use test_kit::wait;
 
 use crate::frames::Frame;
-use crate::nobody::{Nobody, UID};
+use crate::nobody::{Nobody, UID, world_of};
 use crate::world::{SOON, World, run};
-
-fn world_of(queue: &str) -> World {
-    World::with_queue(&format!("socket_group = \"{UID}\"\n{queue}"), &World::command_cache("main", "", ""))
-}
 
 #[test]
 fn who_is_not_allowed_is_told_so_and_no_build_fails() {

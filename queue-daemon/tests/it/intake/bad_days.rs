@@ -21,7 +21,7 @@ use service_kit::clock::Clock;
 use crate::frames::{Frame, connect, hear};
 use crate::inside::ask;
 use crate::nobody::{UID, copy_program};
-use crate::world::{SOON, World, queue_program, run, tool};
+use crate::world::{SOON, World, queue_program, run, same_world, tool};
 
 /// A derivation that Nix calls valid and whose file a bad disk has cut off, in front of others of the same user.
 #[test]
@@ -105,7 +105,7 @@ fn a_spool_of_roots_is_told_with_its_remedy() {
     chown(world.path("daemon.log"), Some(UID), Some(UID)).unwrap();
     world.start_with(|serve| {
         let arguments: Vec<_> = serve.get_args().map(ToOwned::to_owned).collect();
-        let mut inner = super::rights::same_world(serve, "setpriv");
+        let mut inner = same_world(serve, "setpriv");
         inner.args(demoted).arg(&program).args(arguments).stderr(log);
         *serve = inner;
     });

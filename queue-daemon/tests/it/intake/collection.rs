@@ -10,7 +10,7 @@ use test_kit::proc::Guard;
 use test_kit::wait;
 
 use crate::frames::Frame;
-use crate::world::{SOON, World, tool};
+use crate::world::{FOLDER_CACHE, SOON, World, tool};
 
 /// More than a collector can announce before it waits for its reader (the pipe and the reader hold 72 KiB, an
 /// announcement has more than 70 bytes), and what a test lets it go on with besides.
@@ -139,9 +139,7 @@ fn while_a_collection_does_not_listen_nothing_is_acknowledged() {
 /// A root stops the collector, but not somebody who means it.
 #[test]
 fn a_path_that_is_deleted_by_force_is_gone_and_the_others_arrive() {
-    let mut world = World::new(
-        "[[caches]]\nid = \"main\"\ncache_type = \"nix-copy\"\ndestination = \"file://$W/cache\"\n",
-    );
+    let mut world = World::new(FOLDER_CACHE);
     let paths = world.valid_paths(2);
     world.start();
     assert_eq!(world.ask(&["pause"]).code, 0);

@@ -2,18 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::chown;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use hook_wire::{FieldTag, Source, Status};
 use test_kit::wait;
 
 use crate::frames::Frame;
-use crate::nobody::{Nobody, UID};
-use crate::world::{SOON, World, lines, run, tool};
-
-fn world_of(queue: &str) -> World {
-    World::with_queue(&format!("socket_group = \"{UID}\"\n{queue}"), &World::command_cache("main", "", ""))
-}
+use crate::nobody::{Nobody, UID, world_of};
+use crate::world::{SOON, lines, may_mount, run, same_world};
 
 /// To go in front of everybody, and to speak of commits and trust, is the CI's.
 #[test]
@@ -100,9 +96,8 @@ fn nobody_replaces_the_words_of_another_user() {
 fn while_users_cannot_be_looked_up_requests_wait_and_are_not_refused() {
     let mut world = world_of("allowed_users = [ \"somebody\" ]");
     let path = world.valid_paths(1).remove(0);
-    let can = tool("unshare").args(["--mount", "true"]).output().unwrap();
-    if !can.status.success() {
-        return println!("skipped: no mount namespaces here: {can:?}");
+    if !may_mount() {
+        return;
     }
     let log = world.path("daemon.log");
     world.start_with(|serve| {
@@ -134,16 +129,4 @@ fn while_users_cannot_be_looked_up_requests_wait_and_are_not_refused() {
     fs::write(etc("passwd"), "somebody:x:7:7::/:/bin/sh\n").unwrap();
     let answer = nobody.says(&Frame::enqueue(Source::Hook).path(&path));
     assert_eq!(answer.status, Status::Refused, "{answer:?}");
-}
-
-/// Another program with the environment of a command that is about to run.
-pub(super) fn same_world(command: &Command, program: &str) -> Command {
-    let mut other = tool(program);
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => other.env(name, value),
-            None => other.env_remove(name),
-        };
-    }
-    other
 }
