@@ -5,6 +5,7 @@
 //! takes nobody's word but the destination's. The bytes of archives are not read back.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use nix_types::{NarInfo, StorePath};
@@ -13,7 +14,7 @@ use service_kit::text::one_line;
 
 use super::presence::Seen;
 use super::{Native, faults};
-use crate::push::{Check, Checked, Fault, Work};
+use crate::push::{Check, Checked, Fault, Work, keys};
 
 /// Paths that one check looks at, closures included; what is beyond them is taken to be there.
 const PATHS_MAX: usize = 200_000;
@@ -31,7 +32,10 @@ impl Native {
                 break;
             }
             let all: Vec<&StorePath> = asked.iter().collect();
-            let seen = self.ask_presence(&*objects, &all, &vec![true; all.len()]).await?;
+            let mut seen = self.ask_presence(&*objects, &all, &vec![true; all.len()]).await?;
+            if graph.nodes.is_empty() {
+                seen = self.unsigned_apart(seen, &asked).await?;
+            }
             let archives: Vec<Work<'_, Result<Node, Fault>>> =
                 seen.into_iter().map(|seen| self.node(&*objects, seen)).collect();
             let found: Vec<Node> = stream::iter(archives).buffered(ASKED_AT_ONCE).try_collect().await?;
@@ -41,6 +45,27 @@ impl Native {
             tracing::warn!(destination = %self.id, "a check at {} left out paths beyond {PATHS_MAX}", self.id);
         }
         Ok(graph.judge(paths.len()))
+    }
+
+    /// What was asked for and lost a signature of ours counts as of no use. Of a path that has left the store nothing is
+    /// known.
+    async fn unsigned_apart(&self, seen: Vec<Seen>, paths: &[StorePath]) -> Result<Vec<Seen>, Fault> {
+        let (files, store, paths) = (self.key_files.clone(), Arc::clone(&self.store), paths.to_vec());
+        let judged = tokio::task::spawn_blocking(move || {
+            let keys = keys::read_all(&files)?;
+            let judge = |(seen, path): (Seen, StorePath)| match seen {
+                Seen::Says(narinfo) if !keys.is_empty() => {
+                    let info = store.path_info(&path).ok().flatten();
+                    match info.is_some_and(|info| Self::lacks_signature(&info, &narinfo, &keys)) {
+                        true => Seen::Useless("lacks a signature of ours".into()),
+                        false => Seen::Says(narinfo),
+                    }
+                }
+                seen => seen,
+            };
+            Ok(seen.into_iter().zip(paths).map(judge).collect())
+        });
+        judged.await.expect("judging signatures does not panic: it returns its errors")
     }
 
     fn node<'a>(&'a self, objects: &'a dyn Objects, seen: Seen) -> Work<'a, Result<Node, Fault>> {

@@ -123,6 +123,34 @@ fn two_daemons_with_a_key_each_lose_no_signature() {
     }
 }
 
+/// A signature that somebody took away is missed by `verify`, and comes back.
+#[test]
+fn verify_finds_a_lost_signature() {
+    let mut world = World::new("");
+    let places = Place::all(&world);
+    let ours = key(&world, "ours");
+    world.configure("signing_key_files = [\"$W/ours.sec\"]", &caches(&places, "x"));
+    let paths = made(&world, &[Made::new("a", "a", &[]), Made::new("b", "b", &[])]);
+    world.start();
+    queue(&world, &paths);
+    delivered(&world, "60s");
+    for place in &places {
+        let key = narinfo_key(&paths[0]);
+        let text = String::from_utf8(place.objects()[&key].clone()).unwrap();
+        let unsigned: String =
+            text.lines().filter(|line| !line.starts_with("Sig:")).map(|line| format!("{line}\n")).collect();
+        tamper(place, &key, Some(unsigned.as_bytes()));
+    }
+    let said = world.ask(&["verify"]);
+    assert!(said.out.contains("lacks a signature of ours"), "{said:?}");
+    delivered(&world, "60s");
+    for place in &places {
+        assert_signed(&world, &place.objects(), &paths, &ours);
+    }
+    let said = world.ask(&["verify"]);
+    assert_eq!(said.code, 0, "{said:?}");
+}
+
 /// A second derivation whose output is a path that was delivered already: what its build is known by goes there too.
 #[test]
 fn a_further_derivation_of_a_delivered_path_is_known_there() {
