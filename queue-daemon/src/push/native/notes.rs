@@ -11,7 +11,7 @@ use nix_store::{Store, StoreDirs};
 use nix_types::cache_url::Encoding;
 use nix_types::realisation::{DrvOutput, Realisation};
 use nix_types::{DrvPath, SecretKey, Signature, StorePath};
-use object_kit::{Meta, Objects, Outcome};
+use object_kit::{Meta, ObjectError, Objects, Outcome};
 use service_kit::telemetry::chain;
 
 use super::{Native, encoding, faults};
@@ -78,24 +78,26 @@ impl Native {
         }
     }
 
-    /// A log stays as it was first told. One at a time is in memory.
+    /// What a destination does not take is left out; one that is away is told.
     async fn put_log(&self, objects: &dyn Objects, drv: &DrvPath) -> Result<(), Fault> {
-        let key = log_key(drv);
-        if objects.head(&key).await.map_err(|error| faults::of_object(&error))?.is_some() {
+        let Err(error) = self.try_log(objects, drv).await else { return Ok(()) };
+        let fault = faults::of_object(&error);
+        if let Fault::Failed { class: FaultClass::Failed | FaultClass::Refused, why, .. } = &fault {
+            tracing::warn!(destination = %self.id, "the log of {drv} is left out: {why}");
+            return Ok(());
+        }
+        Err(fault)
+    }
+
+    /// A log stays as it was first told. One at a time is in memory.
+    async fn try_log(&self, objects: &dyn Objects, drv: &DrvPath) -> Result<(), ObjectError> {
+        let key = format!("log/{}", drv.store_path().base_name());
+        if objects.head(&key).await?.is_some() {
             return Ok(());
         }
         let _one = self.log_in_hand.lock().await;
         let Some((bytes, meta)) = self.notes.log(drv).await else { return Ok(()) };
-        match objects.put(&key, bytes, &meta.create()).await {
-            Ok(_) => Ok(()),
-            Err(error) => match faults::of_object(&error) {
-                fault @ Fault::Failed { class: FaultClass::Failed | FaultClass::Refused, .. } => {
-                    tracing::warn!(destination = %self.id, "the log of {drv} is left out: {fault:?}");
-                    Ok(())
-                }
-                fault => Err(fault),
-            },
-        }
+        objects.put(&key, bytes, &meta.create()).await.map(drop)
     }
 
     /// One that is there already keeps its signatures and gets ours; one that says otherwise stays.
@@ -126,10 +128,6 @@ impl Native {
         let why = format!("{key} at {} is changed by others again and again", self.shown);
         Err(Fault::failed(FaultClass::Failed, why))
     }
-}
-
-fn log_key(drv: &DrvPath) -> String {
-    format!("log/{}", drv.store_path().base_name())
 }
 
 impl Notes {
