@@ -44,8 +44,8 @@ const FRUITLESS_MAX: usize = 8;
 enum Sent {
     /// It is there.
     Archive(Uploaded, Flight),
-    /// Another batch published the path.
-    There(Box<NarInfo>),
+    /// Another batch published the path, and read this back.
+    There(Arc<NarInfo>),
     /// Another batch had it and did not bring it.
     Left,
 }
@@ -91,21 +91,10 @@ async fn run_with(
     session.drive().await
 }
 
-/// Waits for another batch that sends a path.
-async fn wait(
-    engine: &Native,
-    objects: &dyn Objects,
-    info: &PathInfo,
-    waiting: Waiting,
-) -> Result<Sent, Fault> {
-    if !waiting.arrives().await {
-        return Ok(Sent::Left);
-    }
-    // In a box: very many may wait, and few read at once.
-    Ok(match Box::pin(engine.read_narinfo(objects, &info.path)).await? {
-        Seen::Says(narinfo) => Sent::There(narinfo),
-        Seen::Absent | Seen::There | Seen::Useless(_) => Sent::Left,
-    })
+/// Waits for another batch that sends a path. What that batch read back after its write is proof enough: it is of this
+/// moment and of this cache.
+async fn wait(waiting: Waiting) -> Sent {
+    waiting.arrives().await.map_or(Sent::Left, Sent::There)
 }
 
 /// A path to be sent, signed or waited for.
@@ -314,9 +303,9 @@ impl<'a> Session<'a> {
                     (place, uploaded.map(|uploaded| Sent::Archive(uploaded, flight)))
                 }));
             }
-            Claim::Theirs(waiting) => under_way
-                .theirs
-                .push(Box::pin(async move { (place, wait(engine, objects, info, waiting).await) })),
+            Claim::Theirs(waiting) => {
+                under_way.theirs.push(Box::pin(async move { (place, Ok(wait(waiting).await)) }));
+            }
         }
     }
 
@@ -406,7 +395,7 @@ impl<'a> Session<'a> {
             Ok(narinfo) => {
                 self.plan.published(place);
                 if let Some(flight) = self.nodes[place].flight.take() {
-                    flight.arrived();
+                    flight.arrived(&narinfo);
                 }
                 // Its tree of files may be large.
                 let bytes = self.nodes[place].uploaded.take().map_or(0, |uploaded| uploaded.bytes);

@@ -44,6 +44,37 @@ fn a_small_path_costs_two_requests_and_the_read_back() {
     }
 }
 
+/// P8: batches whose closures overlap. What one batch has read back is not read again for another that waited for it.
+#[test]
+fn a_path_that_two_batches_want_is_read_back_once() {
+    const COUNT: usize = 500;
+    let mut world = World::new("");
+    let place = Place::all(&world).into_iter().nth(2).unwrap();
+    world.configure("", &place.block("compression=zstd", &format!("{QUICK}\nconcurrency = 4")));
+    let set: Vec<Made> = (0..COUNT)
+        .map(|i| Made::new(&format!("p{i}"), noise(i as u64, 2_000), &[i / 2][..usize::from(i > 0)]))
+        .collect();
+    let paths = made(&world, &set);
+    let server = place.server().unwrap();
+    // Slow enough that the batches meet.
+    let slow = Fault::Latency(Duration::from_millis(5));
+    server.fault(Rule { times: u32::MAX, ..Rule::always("PUT", "/nar/", slow) });
+    world.start();
+    assert_eq!(world.ask(&["pause"]).code, 0);
+    queue(&world, &paths);
+    assert_eq!(world.ask(&["resume"]).code, 0);
+    delivered(&world, "60s");
+    let log = server.log();
+    let count = |method: &str, part: &str| {
+        log.iter().filter(|seen| seen.method == method && seen.target.contains(part)).count()
+    };
+    assert_eq!(count("PUT", "/nar/"), COUNT);
+    assert_eq!(count("PUT", ".narinfo"), COUNT);
+    assert_eq!(count("GET", ".narinfo"), COUNT, "each is read back once");
+    assert_eq!(count("HEAD", ""), 0);
+    assert_eq!(assert_whole(&world, &place.objects()).len(), COUNT);
+}
+
 /// The most memory the daemon has had, in bytes.
 fn peak_memory(world: &World) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", world.daemon_pid())).unwrap();
