@@ -1,4 +1,4 @@
-//! What must happen from time to time: retention, GC roots that agree with the table, signs of life.
+//! What must happen from time to time: retention, GC roots that agree with the table, destinations tidied, signs of life.
 //!
 //! In flows the clock; out flow forgotten rows and mended links. Nothing waits for it and nothing depends on it but
 //! the size of the database.
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use nix_types::StorePath;
 use service_kit::notify;
 use service_kit::shutdown::Stop;
@@ -16,6 +17,7 @@ use service_kit::telemetry::chain;
 use sqlite_kit::Lane as DbLane;
 
 use crate::intake::spool;
+use crate::lane::Lane;
 use crate::queue::Queue;
 use crate::roots::release_all;
 use crate::store::{RowError, admin, intake};
@@ -29,11 +31,13 @@ const ENDED_CLAIM_KEPT: Duration = Duration::from_secs(60 * 60);
 const CLAIMS_CHUNK: u32 = 500;
 /// Between two comparisons of all links with the table.
 const ROOTS_EVERY: Duration = Duration::from_secs(60 * 60);
+/// Between two rounds of tidying destinations; the first is at the start.
+const TIDY_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How old the writer's last answer may be before the daemon counts as stuck.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Starts the housekeeping tasks.
-pub(crate) fn start(queue: &Arc<Queue>, tasks: &Tasks) {
+pub(crate) fn start(queue: &Arc<Queue>, lanes: Vec<Arc<Lane>>, tasks: &Tasks) {
     let stop = tasks.stop().clone();
     let (for_expiry, for_roots, for_watchdog) = (Arc::clone(queue), Arc::clone(queue), Arc::clone(queue));
     let (a, b, c) = (stop.clone(), stop.clone(), stop);
@@ -41,6 +45,8 @@ pub(crate) fn start(queue: &Arc<Queue>, tasks: &Tasks) {
     let (for_claims, stop_claims) = (Arc::clone(queue), b.clone());
     tasks.spawn("claims", async move { forget_claims(&for_claims, &stop_claims).await });
     tasks.spawn("gc roots", async move { mend_roots(&for_roots, &b).await });
+    let (for_tidying, stop_tidying) = (Arc::clone(queue), c.clone());
+    tasks.spawn("tidying", async move { tidy(&for_tidying, &lanes, &stop_tidying).await });
     tasks.spawn("watchdog", async move { watchdog(&for_watchdog, &c).await });
 }
 
@@ -99,6 +105,15 @@ async fn mend_roots(queue: &Arc<Queue>, stop: &Stop) -> Result<(), Infallible> {
             Err(error) => tracing::error!("GC roots cannot be compared with the queue: {}", chain(&error)),
         }
         stop.or(queue.clock.sleep(ROOTS_EVERY)).await;
+    }
+    Ok(())
+}
+
+/// Destinations are tidied beside each other, so that one that does not answer holds no other.
+async fn tidy(queue: &Queue, lanes: &[Arc<Lane>], stop: &Stop) -> Result<(), Infallible> {
+    while !stop.is_requested() {
+        stop.or(join_all(lanes.iter().map(|lane| lane.engine().tidy()))).await;
+        stop.or(queue.clock.sleep(TIDY_EVERY)).await;
     }
     Ok(())
 }

@@ -158,8 +158,8 @@ pub async fn start(setup: Setup) -> Result<Running, StartError> {
     let tasks = Tasks::new(stop.clone());
     let engines = engines.unwrap_or_else(|| real_engines(&queue, dirs));
     let (lanes, running_lanes) = start_lanes(&queue, &engines, &lane_stops)?;
-    let control = start_intake(&queue, lanes, &tasks, sockets, &stop)?;
-    housekeeping::start(&queue, &tasks);
+    let control = start_intake(&queue, lanes.clone(), &tasks, sockets, &stop)?;
+    housekeeping::start(&queue, lanes, &tasks);
     let lanes = running_lanes;
     Ok(Running { queue, control, tasks, stop, lane_stops, lanes, writer, own_sockets, _lock: lock })
 }

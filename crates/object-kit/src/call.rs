@@ -393,6 +393,7 @@ pub(crate) fn refused(answer: &Answer, text: &str) -> Fault {
         408 | 429 | 503 => Class::Busy,
         411 => Class::LengthRequired,
         413 => Class::TooLarge,
+        501 => Class::Refused,
         500.. => Class::Server,
         _ => Class::Refused,
     };

@@ -28,7 +28,7 @@ pub enum Class {
     Busy,
     /// The place is broken: other 5xx, answers that are cut off or make no sense.
     Server,
-    /// The place does not want this: other 4xx, redirects that lead nowhere.
+    /// The place does not want this, or cannot do it: other 4xx, 501, redirects that lead nowhere.
     Refused,
     /// Our own disk or settings.
     Local,
@@ -41,7 +41,7 @@ pub enum Class {
 pub struct ObjectError {
     /// What kind of failure.
     pub class: Class,
-    /// What was tried: `get`, `look for`, `put`, `list`, `delete`, `settle`.
+    /// What was tried: `get`, `look for`, `put`, `list`, `delete`, `settle`, `list uploads below`, `abort an upload of`.
     pub tried: &'static str,
     /// On which object; none for a whole place.
     pub key: Option<String>,

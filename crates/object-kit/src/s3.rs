@@ -5,6 +5,7 @@ mod address;
 mod call;
 mod multipart;
 pub(crate) mod sign;
+mod uploads;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use crate::http::{described, head};
 use crate::xml::{self, Element};
 use crate::{Body, BodySize, Entry, Found, Head, Meta, Mode, Objects, Outcome, Page, Put, Work, key as keys};
 use call::{Call, Core, Denied};
+pub use uploads::SweptUploads;
 
 /// Usual size of a part, in bytes. Longer bodies have larger parts: see [`S3Settings::part_min`].
 pub const MIN_PART: u64 = 8 << 20;

@@ -196,6 +196,12 @@ pub trait Push: Send + Sync {
     /// Asks the destination whether it still has paths that it was brought. Changes nothing there. A fault is one of
     /// the destination: then nothing is known. Ends soon after `stop`.
     fn check<'a>(&'a self, paths: &'a [StorePath], stop: &'a Stop) -> Work<'a, Result<Checked, Fault>>;
+
+    /// Clears away at the destination what killed daemons left there unfinished, where there is such a thing. Nothing
+    /// depends on it: it logs what it did and what kept it from it. May be dropped at any time.
+    fn tidy(&self) -> Work<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// Both tails of a child as text that cannot drive a terminal; stderr last.

@@ -1,8 +1,9 @@
 //! One signed request to a bucket, repeated where that helps. In: what to ask. Out: the answer, or a fault classed by
 //! S3's own words. Finds out by itself: our clock's error, the bucket's region, keys that were renewed.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -42,6 +43,30 @@ pub(super) struct Core {
     /// Milliseconds by which the server's clock is ahead of ours.
     skew_ms: AtomicI64,
     cannot_list: AtomicBool,
+    /// Uploads in parts that are under way.
+    pub(super) uploads: UnderWay,
+}
+
+/// Ids of the uploads in parts that this process has begun and not ended.
+#[derive(Debug, Default)]
+pub(super) struct UnderWay(Mutex<HashSet<String>>);
+
+impl UnderWay {
+    pub(super) fn add(&self, id: &str) {
+        self.ids().insert(id.to_owned());
+    }
+
+    pub(super) fn remove(&self, id: &str) {
+        self.ids().remove(id);
+    }
+
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.ids().contains(id)
+    }
+
+    fn ids(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What to ask.
@@ -114,6 +139,7 @@ impl Core {
             credentials: settings.credentials.clone(),
             skew_ms: AtomicI64::new(0),
             cannot_list: AtomicBool::new(false),
+            uploads: UnderWay::default(),
             address,
             exchange,
             shown,
@@ -209,7 +235,7 @@ impl Core {
     }
 
     /// Our time, corrected by what the server said of it.
-    fn now(&self) -> Time {
+    pub(super) fn now(&self) -> Time {
         let skew = self.skew_ms.load(Ordering::Relaxed);
         Time::from_ms(self.clock.now().as_ms().saturating_add(skew))
     }

@@ -93,6 +93,7 @@ impl<'a> Upload<'a> {
         let root = xml::parse(&answer.body).map_err(|error| Fault::new(Class::Server, error))?;
         let id = root.text_of("UploadId").map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned);
         let id = id.ok_or_else(|| Fault::new(Class::Server, PartsError::NoId))?;
+        s3.core.uploads.add(&id);
         Ok(Self { core: &s3.core, key, id, done: false })
     }
 
@@ -177,10 +178,11 @@ impl<'a> Upload<'a> {
 
 impl Drop for Upload<'_> {
     fn drop(&mut self) {
+        self.core.uploads.remove(&self.id);
         if self.done {
             return;
         }
-        // Without a runtime the process ends; the bucket's own rule for left-over uploads has them then.
+        // Without a runtime the process ends; a later sweep has them then.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (core, key, id) = (Arc::clone(self.core), self.key.to_owned(), self.id.clone());
         runtime.spawn(async move {

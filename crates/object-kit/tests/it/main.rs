@@ -12,3 +12,4 @@ mod s3;
 mod support;
 mod throttle;
 mod tls;
+mod uploads;

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use object_kit::aws::{Chain, Credentials, Keys};
-use object_kit::{BodySize, Chunks, Class, Objects, Outcome, S3, S3Settings, Secret};
+use object_kit::{BodySize, Chunks, Class, Objects, Outcome, S3, S3Settings, Secret, SweptUploads};
 use service_kit::clock::Clock;
 use test_kit::proc::Guard;
 
 use crate::aws::chain;
-use crate::support::{bytes, keys, line, meta, s3_settings, told};
+use crate::support::{Odd, bytes, keys, line, meta, s3_settings, told};
 
 /// How long a server may take to listen.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -123,12 +123,57 @@ async fn a_strict_server_refuses_another_secret() {
     assert_eq!(place.get("x", 1).await.unwrap_err().class, Class::Credentials);
 }
 
+/// It has no listing of uploads, and says so.
 #[tokio::test]
-async fn keys_come_from_aws_own_services() {
-    let Some(program) = python() else { return };
-    let (_guard, url) = server(&program, |port| {
+async fn a_server_without_a_listing_of_uploads_is_a_refusal() {
+    let Some(server) = s3s_fs() else { return };
+    let place = S3::new(&settings(&server, keys())).unwrap();
+    let error = place.sweep_uploads("nar/", Duration::ZERO, |_| true).await.unwrap_err();
+    assert_eq!(error.class, Class::Refused, "{}", told(&error));
+    assert!(told(&error).contains("501") && told(&error).contains("NotImplemented"), "{}", told(&error));
+}
+
+/// Starts moto with a bucket `bkt`.
+async fn moto() -> Option<(Guard, String)> {
+    let program = python()?;
+    let (guard, url) = server(&program, |port| {
         ["-m", "moto.server", "-H", "127.0.0.1", "-p", port].map(str::to_owned).to_vec()
     });
+    // PUT of the bucket's name makes the bucket.
+    let base = object_kit::HttpSettings {
+        base: Secret::new(url.clone()),
+        auth: object_kit::Auth::None,
+        line: line(Clock::system()),
+    };
+    object_kit::Http::new(&base).unwrap().put("bkt", Bytes::new(), &meta()).await.unwrap();
+    Some((guard, url))
+}
+
+#[tokio::test]
+async fn uploads_of_a_process_that_ended_are_listed_and_aborted() {
+    let Some((_guard, url)) = moto().await else { return };
+    let settings = || {
+        let settings = s3_settings(&url, Credentials::Keys(keys()), line(Clock::system()));
+        S3Settings { part_min: 5 << 20, ..settings }
+    };
+    // One that never ends: to another process, here another value, it is left over.
+    let (ended, left) = (S3::new(&settings()).unwrap(), S3::new(&settings()).unwrap());
+    let mut body = Odd { chunks: vec![bytes(6 << 20)], then_fail: false };
+    let whole = meta();
+    let put = left.put_stream("nar/x", &mut body, &whole, BodySize::at_most(20 << 20));
+    tokio::pin!(put);
+    let sweep = |folder, ours| ended.sweep_uploads(folder, Duration::from_secs(24 * 3600), move |_| ours);
+    let seen = async { while sweep("nar/", false).await.unwrap().left == 0 {} };
+    tokio::select! { put = &mut put => panic!("it never ends: {put:?}"), () = seen => {} };
+    assert_eq!(sweep("other/", true).await.unwrap(), SweptUploads::default());
+    // It says of every upload that it was begun in 2010.
+    assert_eq!(sweep("nar/", true).await.unwrap().aborted, 1);
+    assert_eq!(sweep("nar/", true).await.unwrap(), SweptUploads::default());
+}
+
+#[tokio::test]
+async fn keys_come_from_aws_own_services() {
+    let Some((_guard, url)) = moto().await else { return };
     let home = tempfile::tempdir().unwrap();
     let token = home.path().join("token");
     std::fs::write(&token, "some.web.token").unwrap();
@@ -139,13 +184,6 @@ async fn keys_come_from_aws_own_services() {
          [profile role]\nrole_arn=arn:aws:iam::123456789012:role/ci\nsource_profile=base\n",
     )
     .unwrap();
-    // PUT of the bucket's name makes the bucket.
-    let base = object_kit::HttpSettings {
-        base: Secret::new(url.clone()),
-        auth: object_kit::Auth::None,
-        line: line(Clock::system()),
-    };
-    object_kit::Http::new(&base).unwrap().put("bkt", Bytes::new(), &meta()).await.unwrap();
     let web = [
         ("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().unwrap()),
         ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/ci"),

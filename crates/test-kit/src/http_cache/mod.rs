@@ -14,6 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::seed::Rng;
+pub use s3::now;
 use wire::{Answer, Request};
 
 /// A running server; it ends with this value.
@@ -231,6 +232,19 @@ impl Cache {
         self.shared.state().uploads.len()
     }
 
+    /// Begins an upload in parts to a path, as if somebody had at that time (`2026-01-31T10:00:00.000Z`) and never ended
+    /// it; gives its id.
+    #[must_use]
+    pub fn begin_upload(&self, path: &str, initiated: &str) -> String {
+        self.shared.state().begin_upload(path, BTreeMap::new(), initiated.to_owned())
+    }
+
+    /// Whether an upload was begun and has not ended.
+    #[must_use]
+    pub fn has_upload(&self, id: &str) -> bool {
+        self.shared.state().uploads.contains_key(id)
+    }
+
     /// From now on this is told of every object before it appears: what is there, its path, its bytes.
     pub fn witness(&self, witness: impl FnMut(&BTreeMap<String, Stored>, &str, &[u8]) + Send + 'static) {
         self.shared.state().witness.set(witness);
@@ -352,8 +366,9 @@ impl Shared {
         let done = match fault? {
             Fault::Reset => Ok(()),
             Fault::Stall => {
+                self.state().note(request);
                 self.wait(Duration::from_secs(3600));
-                Ok(())
+                return Some(Ok(()));
             }
             Fault::CutAfter(bytes) => request.read_body(from, *bytes, usize::MAX),
             Fault::Early(status) => Answer::status(*status).write(client, false),

@@ -1,6 +1,8 @@
-//! What S3 has beside plain objects: uploads in parts, and lists. The bucket is the first part of the path.
+//! What S3 has beside plain objects: uploads in parts, and lists of them and of objects. The bucket is the first part of
+//! the path.
 
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::wire::{Answer, Request};
 use super::{State, etag};
@@ -12,17 +14,15 @@ pub(super) struct Upload {
     /// Headers of the request that began it: they are the object's.
     headers: BTreeMap<String, String>,
     parts: BTreeMap<u32, Vec<u8>>,
+    /// When it was begun, as a listing says it.
+    initiated: String,
 }
 
 impl State {
     /// The answer to a request that is S3's own; none to any other.
     pub(super) fn answer_s3(&mut self, request: &Request) -> Option<Answer> {
         if request.method == "POST" && request.query("uploads").is_some() {
-            self.uploads_begun += 1;
-            let id = format!("upload-{}", self.uploads_begun);
-            let upload =
-                Upload { path: request.path(), headers: request.headers.clone(), parts: BTreeMap::new() };
-            self.uploads.insert(id.clone(), upload);
+            let id = self.begin_upload(&request.path(), request.headers.clone(), now());
             let text = format!(
                 "<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>"
             );
@@ -30,6 +30,9 @@ impl State {
         }
         if request.query("list-type").is_some() {
             return Some(self.list(request));
+        }
+        if request.method == "GET" && request.query("uploads").is_some() {
+            return Some(self.list_uploads(request));
         }
         let id = request.query("uploadId")?;
         let Some(upload) = self.uploads.get_mut(&id) else { return Some(Answer::missing("NoSuchUpload")) };
@@ -48,6 +51,49 @@ impl State {
             }
             _ => Some(Answer::status(405)),
         }
+    }
+
+    /// Begins an upload; gives its id.
+    pub(super) fn begin_upload(
+        &mut self,
+        path: &str,
+        headers: BTreeMap<String, String>,
+        initiated: String,
+    ) -> String {
+        self.uploads_begun += 1;
+        let id = format!("upload-{:05}", self.uploads_begun);
+        let upload = Upload { path: path.to_owned(), headers, parts: BTreeMap::new(), initiated };
+        self.uploads.insert(id.clone(), upload);
+        id
+    }
+
+    /// Uploads that have not ended, by key and id.
+    fn list_uploads(&self, request: &Request) -> Answer {
+        let root = format!("/{}/", request.path().trim_matches('/'));
+        let word = |name| request.query(name).unwrap_or_default();
+        let (prefix, behind) = (word("prefix"), (word("key-marker"), word("upload-id-marker")));
+        let max: usize = word("max-uploads").parse().unwrap_or(1000);
+        let mut found: Vec<(String, String, &str)> = self
+            .uploads
+            .iter()
+            .filter_map(|(id, upload)| Some((upload.path.strip_prefix(&root)?, id, upload)))
+            .filter(|(key, id, _)| key.starts_with(&prefix) && (*key, id.as_str()) > (&*behind.0, &*behind.1))
+            .map(|(key, id, upload)| (key.to_owned(), id.clone(), upload.initiated.as_str()))
+            .collect();
+        found.sort_unstable();
+        let more = found.len() > max;
+        found.truncate(max);
+        let mut text = format!("<ListMultipartUploadsResult><IsTruncated>{more}</IsTruncated>");
+        if let Some((key, id, _)) = found.last().filter(|_| more) {
+            text +=
+                &format!("<NextKeyMarker>{key}</NextKeyMarker><NextUploadIdMarker>{id}</NextUploadIdMarker>");
+        }
+        for (key, id, initiated) in &found {
+            text += &format!(
+                "<Upload><Key>{key}</Key><UploadId>{id}</UploadId><Initiated>{initiated}</Initiated></Upload>"
+            );
+        }
+        Answer::xml(text + "</ListMultipartUploadsResult>")
     }
 
     /// Takes the parts that are named, each with the tag it has; anything else is refused.
@@ -120,4 +166,23 @@ impl State {
         }
         Answer::xml(text + "</ListBucketResult>")
     }
+}
+
+/// Now, as S3 writes it.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "a server has a clock of its own, as real ones do")]
+pub fn now() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // Days counted from 0000-03-01, where a leap day is the last one of its year.
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.000Z")
 }

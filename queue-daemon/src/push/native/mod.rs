@@ -221,4 +221,8 @@ impl Push for Native {
             checked
         })
     }
+
+    fn tidy(&self) -> Work<'_, ()> {
+        Box::pin(self.place.abort_left_uploads(&self.id))
+    }
 }

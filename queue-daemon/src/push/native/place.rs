@@ -13,7 +13,8 @@ use nix_types::CacheUrl;
 use nix_types::cache_url::{AddressingStyle, Place as UrlPlace, Scheme};
 use object_kit::aws::{Chain, ChainSettings, Credentials};
 use object_kit::{
-    Addressing, Auth, File, Http, HttpSettings, Line, ObjectError, Objects, S3, S3Settings, Secret, Throttle,
+    Addressing, Auth, File, Http, HttpSettings, Line, ObjectError, Objects, S3, S3Settings, Secret,
+    SweptUploads, Throttle,
 };
 use service_kit::clock::Clock;
 use service_kit::http::IdentityFiles;
@@ -28,6 +29,10 @@ const CREDENTIALS_WITHIN: Duration = Duration::from_secs(60);
 /// Most it may print.
 const CREDENTIALS_BYTES_MAX: usize = 64 << 10;
 
+/// Age from which on an upload in parts counts as left over: longer than any is meant to take, since other daemons may
+/// push to the same bucket.
+const UPLOAD_LEFT_AFTER: Duration = Duration::from_secs(24 * 3600);
+
 /// Where a cache in a folder has files.
 const FOLDERS: &[&str] = &["", "nar", "log", "debuginfo", "realisations"];
 
@@ -37,6 +42,8 @@ pub(super) enum Place {
     Folder { root: PathBuf, clock: Clock, throttles: Vec<Arc<Throttle>>, swept: AtomicBool },
     /// A server; all batches share its connections.
     Server(Arc<dyn Objects>),
+    /// A bucket, as a server; and whether it was told already that left-over uploads stay there.
+    Bucket { s3: Arc<S3>, told: AtomicBool },
 }
 
 /// What a place needs to know beside its URL.
@@ -51,15 +58,10 @@ impl Place {
     /// The place of a URL.
     pub(super) fn new(url: &CacheUrl, means: Means) -> Result<Self, ObjectError> {
         let line = line(url, &means);
-        let server: Arc<dyn Objects> = match &url.place {
+        Ok(match &url.place {
             UrlPlace::File { root } => {
                 let Means { clock, throttles, .. } = means;
-                return Ok(Self::Folder {
-                    root: root.clone(),
-                    clock,
-                    throttles,
-                    swept: AtomicBool::new(false),
-                });
+                Self::Folder { root: root.clone(), clock, throttles, swept: AtomicBool::new(false) }
             }
             UrlPlace::Http { base, login } => {
                 let auth = match login {
@@ -69,11 +71,14 @@ impl Place {
                     },
                     None => Auth::Netrc(netrc_files()),
                 };
-                Arc::new(Http::new(&HttpSettings { base: Secret::new(base.clone()), auth, line })?)
+                let settings = HttpSettings { base: Secret::new(base.clone()), auth, line };
+                Self::Server(Arc::new(Http::new(&settings)?))
             }
-            UrlPlace::S3 { bucket } => Arc::new(S3::new(&s3_settings(url, bucket, line, &means))?),
-        };
-        Ok(Self::Server(server))
+            UrlPlace::S3 { bucket } => {
+                let s3 = S3::new(&s3_settings(url, bucket, line, &means))?;
+                Self::Bucket { s3: Arc::new(s3), told: AtomicBool::new(false) }
+            }
+        })
     }
 
     /// The objects, for one batch.
@@ -83,6 +88,7 @@ impl Place {
                 Arc::new(File::new(root, clock.clone(), throttles.clone()))
             }
             Self::Server(server) => Arc::clone(server),
+            Self::Bucket { s3, told: _ } => Arc::<S3>::clone(s3),
         }
     }
 
@@ -103,6 +109,42 @@ impl Place {
             }
         }
     }
+
+    /// Aborts uploads in parts that killed daemons left in a bucket. One that does not let us, or cannot list them, is
+    /// told of once.
+    pub(super) async fn abort_left_uploads(&self, id: &DestinationId) {
+        let Self::Bucket { s3, told } = self else { return };
+        match s3.sweep_uploads("nar/", UPLOAD_LEFT_AFTER, is_archive).await {
+            Ok(SweptUploads { aborted, left, more }) => {
+                let rest = if more { "; there are more, for the next time" } else { "" };
+                if aborted > 0 || more {
+                    tracing::info!(destination = %id, aborted, left, "aborted {aborted} uploads that were left over{rest}");
+                }
+                told.store(false, Ordering::Relaxed);
+            }
+            Err(error) => {
+                let why = object_kit::chain(&error);
+                if told.swap(true, Ordering::Relaxed) {
+                    tracing::debug!(destination = %id, "left-over uploads stay: {why}");
+                } else {
+                    tracing::info!(
+                        destination = %id,
+                        "left-over uploads stay where they are, which costs room and nothing else; a lifecycle rule of \
+                         the bucket removes them too: {why}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Whether a key is that of an archive as caches name them: only those are sent in parts.
+fn is_archive(key: &str) -> bool {
+    let name = key.strip_prefix("nar/").and_then(|name| name.split_once(".nar"));
+    name.is_some_and(|(hash, codec)| {
+        let is_hash = hash.len() == 52 && hash.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        is_hash && ["", ".zst", ".xz"].contains(&codec)
+    })
 }
 
 fn line(url: &CacheUrl, means: &Means) -> Line {
