@@ -136,6 +136,35 @@ fn large_paths_in_many_parts_stay_in_the_budget() {
     }
 }
 
+/// Logs are as large as builds make them, and one at a time is in memory.
+#[test]
+fn long_logs_go_along_in_little_memory() {
+    const LOG_BYTES: usize = 12 << 20;
+    const PATHS: usize = 24;
+    let mut world = World::new("");
+    let place = Place::Http(Cache::start());
+    world.configure("", &place.block("", &format!("{QUICK}\nupload_logs = true")));
+    let set: Vec<Made> = (0..PATHS).map(|i| Made::new(&format!("p{i}"), format!("{i}"), &[])).collect();
+    let paths = made(&world, &set);
+    world.start();
+    world.ask(&["pause", "http"]);
+    for (i, path) in paths.iter().enumerate() {
+        let name = format!("{i:032}-p.drv");
+        let folder = world.path(&format!("nix/log/drvs/{}", &name[..2]));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(&name[2..]), "said\n".repeat(LOG_BYTES / 5)).unwrap();
+        let said = world.hook(path, world.path("nix/store").join(name).to_str().unwrap());
+        assert_eq!(said.code, 0, "{said:?}");
+    }
+    world.ask(&["resume", "http"]);
+    delivered(&world, "120s");
+    let logs = place.objects().into_iter().filter(|(key, _)| key.starts_with("log/"));
+    assert_eq!(logs.filter(|(_, bytes)| bytes.len() == LOG_BYTES / 5 * 5).count(), PATHS);
+    let peak = peak_memory(&world);
+    println!("{PATHS} logs of {LOG_BYTES} bytes: at most {} MiB", peak >> 20);
+    assert!(peak <= 96 << 20, "{} MiB", peak >> 20);
+}
+
 /// Three places that want the same bytes: each path is packed once, small or large.
 #[test]
 fn a_path_is_packed_once_for_all_places_of_its_codec() {
