@@ -150,17 +150,45 @@ impl S3 {
             Err(refusal)
                 if refusal.source.downcast_ref::<Denied>().is_some_and(|d| d.code == "AccessDenied") =>
             {
-                if self.core.set_cannot_list() {
-                    let place = &self.core.shown;
-                    warn!(
-                        place,
-                        "{place} may be neither read nor listed ({}): keys count as absent",
-                        chain(&*refusal.source)
-                    );
-                }
+                self.note_cannot_list(&refusal);
                 Ok(None)
             }
             Err(other) => Err(other),
+        }
+    }
+
+    fn note_cannot_list(&self, refusal: &Fault) {
+        if self.core.set_cannot_list() {
+            let place = &self.core.shown;
+            warn!(
+                place,
+                "{place} may not be listed ({}): each key is asked for, and one that may not be read counts as absent",
+                chain(&*refusal.source)
+            );
+        }
+    }
+
+    /// A page of the listing; none where we may not list, or the server cannot.
+    async fn page(&self, cursor: Option<&str>, keys_max: usize) -> Result<Option<Page>, Fault> {
+        if self.core.cannot_list() {
+            return Ok(None);
+        }
+        let keys_max = keys_max.clamp(1, PAGE_MAX).to_string();
+        let prefix = self.core.full("");
+        let mut query = vec![("delimiter", "/"), ("list-type", "2"), ("max-keys", keys_max.as_str())];
+        query.push(("prefix", prefix.as_str()));
+        query.extend(cursor.map(|cursor| ("continuation-token", cursor)));
+        let call = Call { query: &query, bytes_max: LIST_MAX, ..Call::new(Method::GET) };
+        match self.core.send(call).await {
+            Ok(answer) => page(&listing(&answer)?, &prefix).map(Some),
+            Err(fault) => match fault.source.downcast_ref::<Denied>() {
+                Some(denied) if denied.code == "AccessDenied" => {
+                    self.note_cannot_list(&fault);
+                    Ok(None)
+                }
+                Some(denied) if denied.cannot() => Ok(None),
+                Some(_) | None => Err(fault),
+            },
         }
     }
 
@@ -301,16 +329,7 @@ impl Objects for S3 {
         cursor: Option<&'a str>,
         keys_max: usize,
     ) -> Work<'a, Result<Option<Page>, ObjectError>> {
-        Box::pin(async move {
-            let keys_max = keys_max.clamp(1, PAGE_MAX).to_string();
-            let prefix = self.core.full("");
-            let mut query = vec![("delimiter", "/"), ("list-type", "2"), ("max-keys", keys_max.as_str())];
-            query.push(("prefix", prefix.as_str()));
-            query.extend(cursor.map(|cursor| ("continuation-token", cursor)));
-            let call = Call { query: &query, bytes_max: LIST_MAX, ..Call::new(Method::GET) };
-            let listed = async { page(&listing(&self.core.send(call).await?)?, &prefix) };
-            listed.await.map(Some).map_err(self.error("list", ""))
-        })
+        Box::pin(async move { self.page(cursor, keys_max).await.map_err(self.error("list", "")) })
     }
 
     fn delete<'a>(&'a self, key: &'a str) -> Work<'a, Result<(), ObjectError>> {

@@ -264,6 +264,12 @@ impl Core {
 }
 
 impl Denied {
+    /// The server has no such function.
+    pub(super) fn cannot(&self) -> bool {
+        matches!(self.status.as_u16(), 405 | 501)
+            || matches!(self.code.as_str(), "NotImplemented" | "MethodNotAllowed")
+    }
+
     fn expired(&self) -> bool {
         matches!(
             self.code.as_str(),

@@ -15,9 +15,13 @@ fn says(status: u16, code: &str) -> Fault {
     Fault::Answer(status, Vec::new(), body)
 }
 
+fn status(status: u16) -> Fault {
+    Fault::Answer(status, Vec::new(), String::new())
+}
+
 /// A bare 403, as HEAD gets it.
 fn denied() -> Fault {
-    Fault::Answer(403, Vec::new(), String::new())
+    status(403)
 }
 
 #[tokio::test]
@@ -73,6 +77,34 @@ async fn where_neither_head_nor_list_is_allowed_keys_count_as_absent() {
     assert_eq!(place.get("x", 9).await.unwrap(), None);
     assert_eq!(cache.log().len(), 3, "the list is not asked twice");
     place.put("x", bytes(1), &meta()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_bucket_that_may_not_be_listed_says_so_once_and_is_still_read() {
+    let cache = Cache::start();
+    cache.insert("/bkt/x", b"1");
+    cache.fault(Rule::always("GET", "list-type", says(403, "AccessDenied")));
+    let place = s3(&cache, line(Clock::system()));
+    for _ in 0..2 {
+        assert_eq!(place.list(None, 10).await.unwrap(), None);
+    }
+    assert_eq!(cache.log().len(), 1);
+    assert_eq!(&place.get("x", 9).await.unwrap().unwrap().bytes[..], b"1");
+}
+
+#[tokio::test]
+async fn a_server_without_lists_is_no_fault_and_wrong_keys_are_one() {
+    for fault in [says(501, "NotImplemented"), says(405, "MethodNotAllowed"), status(501), status(405)] {
+        let cache = Cache::start();
+        cache.fault(Rule::always("GET", "list-type", fault.clone()));
+        let place = s3(&cache, line(Clock::system()));
+        assert_eq!(place.list(None, 10).await.unwrap(), None, "{fault:?}");
+        assert_eq!(cache.log().len(), 1, "{fault:?} is not repeated");
+    }
+    let cache = Cache::start();
+    cache.fault(Rule::always("GET", "list-type", says(403, "InvalidAccessKeyId")));
+    let error = s3(&cache, line(Clock::system())).list(None, 10).await.unwrap_err();
+    assert_eq!(error.class, Class::Credentials);
 }
 
 #[tokio::test]
