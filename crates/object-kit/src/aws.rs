@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use crate::Work;
 use crate::error::{BoxError, Fault};
 use crate::{Line, Secret};
-pub use load::ChainError;
+pub use load::{ChainError, JsonError};
 pub use profile::{Profiles, ProfilesError};
 
 /// How long before their end keys are renewed.

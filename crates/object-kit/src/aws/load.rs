@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::error::Category;
 
 use super::metadata::{container, instance};
 use super::profile::{FILE_MAX, Profiles, ProfilesError};
@@ -103,7 +104,7 @@ pub enum ChainError {
         /// Who.
         from: String,
         /// Why.
-        source: serde_json::Error,
+        source: JsonError,
     },
     /// Keys with an end that cannot be read, or a service that says no.
     #[error("{from} gave no keys: {said}")]
@@ -338,6 +339,27 @@ fn read(file: &Path) -> std::io::Result<String> {
     Err(std::io::Error::new(ErrorKind::FileTooLarge, "more than 1 MiB"))
 }
 
+/// Where a text stops being the JSON that it should be. Says nothing of the text itself, which may be a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} at line {line}, column {column}; an object with AccessKeyId and SecretAccessKey is needed")]
+pub struct JsonError {
+    what: &'static str,
+    line: usize,
+    column: usize,
+}
+
+impl JsonError {
+    fn of(error: &serde_json::Error) -> Self {
+        let what = match error.classify() {
+            Category::Syntax => "this is no JSON",
+            Category::Data => "this JSON has another form",
+            Category::Eof => "the JSON ends too early",
+            Category::Io => "the JSON cannot be read",
+        };
+        Self { what, line: error.line(), column: error.column() }
+    }
+}
+
 /// Keys as metadata services and processes print them.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -351,7 +373,10 @@ struct JsonKeys {
 
 /// Reads keys from JSON.
 pub(super) fn from_json(json: &[u8], from: &str) -> Result<Loaded, Fault> {
-    let wrong = |source| Fault::new(Class::Credentials, ChainError::NoJson { from: from.to_owned(), source });
+    let wrong = |error: serde_json::Error| {
+        let source = JsonError::of(&error);
+        Fault::new(Class::Credentials, ChainError::NoJson { from: from.to_owned(), source })
+    };
     let read: JsonKeys = serde_json::from_slice(json).map_err(wrong)?;
     let keys = Keys { id: read.access_key_id, secret: read.secret_access_key, session: read.session_token };
     let expires = read.expiration.map(|end| expiry(&end, from)).transpose()?;
@@ -361,7 +386,7 @@ pub(super) fn from_json(json: &[u8], from: &str) -> Result<Loaded, Fault> {
 /// The end of keys.
 pub(super) fn expiry(text: &str, from: &str) -> Result<service_kit::clock::Time, Fault> {
     let wrong = |_| {
-        let said = format!("their end, {}, is no time", said(text));
+        let said = "their end is no time".to_owned();
         Fault::new(Class::Credentials, ChainError::Said { from: from.to_owned(), said })
     };
     text.trim().parse().or_else(|_| date::parse_http_date(text)).map_err(wrong)

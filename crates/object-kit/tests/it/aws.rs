@@ -161,6 +161,26 @@ async fn a_process_is_run_by_who_was_given_for_it() {
     assert!(told(&error).contains("the credential_process of profile p gave no keys"), "{}", told(&error));
 }
 
+/// Whatever a helper prints instead of its object, no word of it is repeated.
+#[tokio::test]
+async fn what_a_helper_prints_is_never_shown() {
+    let home = files("", "[profile p]\ncredential_process = helper\n");
+    let printed = [
+        ("\"s3cret-word\"", "this JSON has another form at line 1, column 13"),
+        ("s3cret-word", "this is no JSON at line 1"),
+        (r#"{"AccessKeyId":"s3cret-word"#, "the JSON ends too early"),
+        (r#"{"AccessKeyId":7,"s3cret-word":1}"#, "this JSON has another form"),
+        (r#"{"AccessKeyId":"a","SecretAccessKey":"b","Expiration":"s3cret-word"}"#, "their end is no time"),
+    ];
+    for (text, why) in printed {
+        let runner: Runner = Arc::new(move |_| Box::pin(async move { Ok(text.as_bytes().to_vec()) }));
+        let settings = profile(chain(home.path(), &[], Clock::system()), "p");
+        let error = who(ChainSettings { runner: Some(runner), ..settings }).await.unwrap_err();
+        assert!(told(&error).contains(why) && !told(&error).contains("s3cret"), "{}", told(&error));
+        assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_role_is_taken_with_the_keys_of_its_source_through_each_profile_on_the_way() {
     let service = Cache::start();
