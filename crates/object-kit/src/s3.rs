@@ -222,7 +222,7 @@ impl S3 {
         size: BodySize,
     ) -> Result<Put, Fault> {
         keys::check(key)?;
-        let part_bytes = self.core.part_min.max(size.at_most.div_ceil(PARTS_MAX)).max(1);
+        let part_bytes = part_bytes(self.core.part_min, size.at_most);
         let mut counted = Counted::new(body, size);
         let (first, ended) = fill(&mut counted, part_bytes, room(part_bytes.min(size.at_most))?).await?;
         if ended {
@@ -230,6 +230,13 @@ impl S3 {
         }
         multipart::put(self, key, first, &mut counted, part_bytes, meta).await
     }
+}
+
+/// Size of the parts of a body that has at most so many bytes, where the smallest part has `part_min`; both in bytes.
+/// All but the last have this size: there are servers that take no others.
+#[must_use]
+pub fn part_bytes(part_min: u64, at_most: u64) -> u64 {
+    part_min.max(at_most.div_ceil(PARTS_MAX)).max(1)
 }
 
 /// Whether a write was refused because of what was there, and was meant to be.

@@ -161,11 +161,12 @@ impl Native {
         }
         let parts = match &self.url.place {
             UrlPlace::S3 { .. } => {
-                3 * object_kit::MIN_PART.max(self.url.params.s3.multipart_chunk_bytes.unwrap_or(0))
+                let part_min = self.url.params.s3.multipart_chunk_bytes.unwrap_or(object_kit::MIN_PART);
+                object_kit::part_bytes(part_min, upload::body_size(job).at_most).saturating_mul(3)
             }
             UrlPlace::File { .. } | UrlPlace::Http { .. } => 2 * CHUNK_BYTES as u64,
         };
-        (WINDOW * CHUNK_BYTES) as u64 + compressor + parts
+        parts.saturating_add((WINDOW * CHUNK_BYTES) as u64 + compressor)
     }
 }
 

@@ -11,13 +11,13 @@ use bytes::Bytes;
 use nix_store::PathInfo;
 use nix_store::nar::Listing;
 use nix_types::Sha256;
-use nix_types::cache_url::Codec;
+use nix_types::cache_url::{Codec, Place as UrlPlace};
 use object_kit::{Body, BodyError, BodySize, Chunks, Class, Meta, ObjectError, Objects, Outcome, Work};
 
 use super::memory::Archive;
 use super::{Native, faults};
 use crate::delivery::FaultClass;
-use crate::pack::{Expected, Guest, Job, Packed, Piece, ReadError, Reader, SMALL_BYTES};
+use crate::pack::{Expected, Guest, Job, Packed, Piece, ReadError, Reader, Recipe, SMALL_BYTES};
 use crate::progress::Transfer;
 use crate::push::Fault;
 
@@ -65,10 +65,13 @@ impl Native {
         known: Option<Archive>,
         common: &Common,
     ) -> Result<Uploaded, Fault> {
-        let job = self.job(info)?;
+        let mut job = self.job(info)?;
         let key = self.archive_key(&job.nar_hash);
         if let Some(uploaded) = self.is_there(objects, &job, &key, known).await? {
             return Ok(uploaded);
+        }
+        if job.nar_size == 0 && matches!(self.url.place, UrlPlace::S3 { .. }) {
+            job.nar_size = self.count(&job).await?;
         }
         let expected = self.packer.expect(&common.guest, &job);
         let _slot = self.slots.acquire().await.expect("the slots of an engine are never closed");
@@ -171,12 +174,7 @@ impl Native {
         transfer: &Transfer,
         mut expected: Option<Expected>,
     ) -> Result<Arc<Packed>, Fault> {
-        let size = match (job.recipe.codec, job.nar_size) {
-            (_, 0) => BodySize::at_most(UNKNOWN_BYTES_MAX),
-            (Codec::None, size) => BodySize::exact(size),
-            (Codec::Zstd | Codec::Xz, size) => BodySize::at_most(size + size / 64 + SLACK_BYTES),
-        };
-        let (mut alone, mut size) = (false, size);
+        let (mut alone, mut size) = (false, body_size(job));
         loop {
             let mut body = Streamed { reader: self.packer.open(job, alone), packed: None };
             drop(expected.take()); // it is here
@@ -196,6 +194,15 @@ impl Native {
         }
     }
 
+    /// The size of an archive that Nix did not note, in bytes, by reading it: parts and memory follow from it.
+    async fn count(&self, job: &Job) -> Result<u64, Fault> {
+        let recipe = Recipe { codec: Codec::None, level: None, parallel: None };
+        let plain = Job { recipe, listing: false, ..job.clone() };
+        // Reading takes no more than the smallest that does not fit into the window.
+        let _bytes = self.memory_for(&Job { nar_size: SMALL_BYTES + 1, ..plain.clone() }).await;
+        self.measure(&plain).await.map_err(|fault| faults::unless_gone(fault, &job.path, &*self.store))
+    }
+
     /// How many bytes the archive has after compression: for places that have to know before the first of them.
     async fn measure(&self, job: &Job) -> Result<u64, Fault> {
         let mut reader = self.packer.open(job, true);
@@ -204,6 +211,17 @@ impl Native {
                 Piece::Chunk(_) => {}
                 Piece::End(packed) => return Ok(packed.file_size),
             }
+        }
+    }
+}
+
+/// How many bytes an archive may have after compression. What Nix noted no size of may have any.
+pub(super) fn body_size(job: &Job) -> BodySize {
+    match (job.recipe.codec, job.nar_size) {
+        (_, 0) => BodySize::at_most(UNKNOWN_BYTES_MAX),
+        (Codec::None, size) => BodySize::exact(size),
+        (Codec::Zstd | Codec::Xz, size) => {
+            BodySize::at_most(size.saturating_add(size / 64).saturating_add(SLACK_BYTES))
         }
     }
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use test_kit::http_cache::{Cache, Fault, Rule};
 
 use super::stage::{
-    Made, Place, QUICK, assert_whole, block, delivered, made, metric, noise, queue, s3_keys, sparse,
+    Made, Place, QUICK, assert_whole, block, delivered, made, made_with_sizes, metric, noise, queue, s3_keys,
+    sparse,
 };
 use crate::chaos::factor;
 use crate::world::World;
@@ -163,6 +164,32 @@ fn long_logs_go_along_in_little_memory() {
     let peak = peak_memory(&world);
     println!("{PATHS} logs of {LOG_BYTES} bytes: at most {} MiB", peak >> 20);
     assert!(peak <= 96 << 20, "{} MiB", peak >> 20);
+}
+
+/// Parts, and with them memory, follow from what the archive has, also where Nix did not note how much that is.
+#[test]
+fn a_path_of_unknown_size_goes_in_parts_of_the_usual_size() {
+    const PART: usize = 8 << 20;
+    for codec in ["none", "zstd"] {
+        let mut world = World::new("");
+        s3_keys(&world);
+        let place = Place::S3(Cache::start());
+        world.configure("", &place.block(&format!("compression={codec}"), QUICK));
+        let set = [Made::new("large", noise(1, 20 << 20), &[]), Made::new("small", "a", &[])];
+        let paths = made_with_sizes(&world, &set, false);
+        world.start();
+        queue(&world, &paths);
+        delivered(&world, "60s");
+        assert_eq!(assert_whole(&world, &place.objects()), paths, "{codec}");
+        let log = place.server().unwrap().log();
+        let parts: Vec<usize> = log
+            .iter()
+            .filter(|seen| seen.target.contains("partNumber"))
+            .map(|seen| seen.body_bytes)
+            .collect();
+        assert_eq!(parts.len(), 3, "{codec}: {parts:?}");
+        assert!(parts.iter().all(|bytes| *bytes <= PART + (1 << 20)), "{codec}: {parts:?}");
+    }
 }
 
 /// Three places that want the same bytes: each path is packed once, small or large.

@@ -181,6 +181,11 @@ fn around(bytes: u64) -> (Vec<u8>, Vec<u8>) {
 
 /// Puts files into the world's store and registers all of them at once: a hundred times quicker than building them.
 pub(crate) fn made(world: &World, set: &[Made]) -> Vec<String> {
+    made_with_sizes(world, set, true)
+}
+
+/// The same; what is made has no `NarSize` unless it is to be noted.
+pub(crate) fn made_with_sizes(world: &World, set: &[Made], noted: bool) -> Vec<String> {
     let path =
         |place: usize| format!("{}/{place:032}-{}", world.path("nix/store").display(), set[place].name);
     let mut records = String::new();
@@ -189,7 +194,8 @@ pub(crate) fn made(world: &World, set: &[Made]) -> Vec<String> {
         let (head, tail) = around(made.text.len() as u64);
         let nar = [head, made.text.clone(), tail].concat();
         let references: String = made.references.iter().map(|place| path(*place) + "\n").collect();
-        let (hash, size, count) = (Sha256::of(&nar).hex(), nar.len(), made.references.len());
+        let size = if noted { nar.len() } else { 0 };
+        let (hash, count) = (Sha256::of(&nar).hex(), made.references.len());
         records.push_str(&format!("{}\nsha256:{hash}\n{size}\n\n{count}\n{references}", path(place)));
     }
     register(world, &records);
