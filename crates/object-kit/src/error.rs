@@ -24,6 +24,10 @@ pub enum Class {
     ///
     /// [`BodySize::exact`]: crate::BodySize::exact
     LengthRequired,
+    /// 501 to the stream of a [`Mode::Create`]: the place knows no conditional writes, which is remembered. Put it again.
+    ///
+    /// [`Mode::Create`]: crate::Mode::Create
+    NoConditions,
     /// 429, 503 and S3's own words for them: later.
     Busy,
     /// The place is broken: other 5xx, answers that are cut off or make no sense.

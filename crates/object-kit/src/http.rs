@@ -2,6 +2,7 @@
 //! objects below it. Cannot list, and leaves conditional writes to the server's understanding of `If-None-Match`.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use reqwest::header::{
@@ -9,9 +10,10 @@ use reqwest::header::{
     HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH, LAST_MODIFIED, PRAGMA,
 };
 use reqwest::{Method, StatusCode, Url};
+use tracing::warn;
 
 use crate::call::{Answer, Ask, Exchange, Line, Payload, refused};
-use crate::error::{Fault, ObjectError};
+use crate::error::{Class, Fault, ObjectError};
 use crate::netrc::Netrc;
 use crate::retry::Retry;
 use crate::{
@@ -56,6 +58,8 @@ pub struct Http {
     authorization: Option<HeaderValue>,
     exchange: Exchange,
     retry: Retry,
+    /// The server has refused conditional writes as something it does not have.
+    no_conditions: AtomicBool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +97,7 @@ impl Http {
         let authorization = authorization(auth, base.host_str().unwrap_or_default()).map_err(failed)?;
         let exchange = settings.line.exchange(base.scheme() == "https", true).map_err(failed)?;
         let retry = Retry::new(&settings.line.clock, settings.line.attempts_max);
-        Ok(Self { base, shown, authorization, exchange, retry })
+        Ok(Self { base, shown, authorization, exchange, retry, no_conditions: AtomicBool::new(false) })
     }
 
     /// The address, without credentials.
@@ -137,10 +141,25 @@ impl Http {
     async fn write(&self, key: &str, payload: Payload<'_>, meta: &Meta) -> Result<Put, Fault> {
         let mut ask = self.ask(Method::PUT, key, payload)?;
         described(&mut ask.headers, meta);
+        if self.no_conditions.load(Ordering::Relaxed) {
+            unconditional(&mut ask.headers);
+        }
+        let conditional = is_conditional(&ask.headers);
         ask.moved.clone_from(&meta.moved);
         let answer = self.exchange.send(ask, ANSWER_MAX).await?;
         if meta.mode != Mode::Replace && answer.status == StatusCode::PRECONDITION_FAILED {
             return Ok(Put { outcome: Outcome::Existed, bytes: answer.sent });
+        }
+        if conditional && answer.status == StatusCode::NOT_IMPLEMENTED {
+            let fault = refused(&answer, &excerpt(&answer));
+            if !self.no_conditions.swap(true, Ordering::Relaxed) {
+                let place = &self.shown;
+                warn!(
+                    place,
+                    "{place} takes no conditional writes: objects that are there may be replaced by the same again"
+                );
+            }
+            return Err(Fault { class: Class::NoConditions, ..fault });
         }
         let answer = checked(answer)?;
         if answer.status.is_success() {
@@ -180,6 +199,8 @@ impl Objects for Http {
                         attempts.worked();
                         return Ok(Put { bytes, ..put });
                     }
+                    // Not again: the next one has no condition.
+                    Err(fault) if fault.class == Class::NoConditions => {}
                     Err(fault) => attempts.again(fault).await.map_err(self.error("put", key))?,
                 }
             }
@@ -288,6 +309,18 @@ pub(crate) fn described(headers: &mut HeaderMap, meta: &Meta) {
     if let Some(encoding) = meta.content_encoding {
         put(CONTENT_ENCODING, encoding);
     }
+}
+
+/// Takes the condition of a write away; whether there was one.
+pub(crate) fn unconditional(headers: &mut HeaderMap) -> bool {
+    let was = is_conditional(headers);
+    headers.remove(IF_NONE_MATCH);
+    headers.remove(IF_MATCH);
+    was
+}
+
+fn is_conditional(headers: &HeaderMap) -> bool {
+    headers.contains_key(IF_NONE_MATCH) || headers.contains_key(IF_MATCH)
 }
 
 /// The condition of a write.

@@ -92,6 +92,7 @@ fn may_help(class: Class) -> bool {
         Class::Credentials
         | Class::TooLarge
         | Class::LengthRequired
+        | Class::NoConditions
         | Class::Refused
         | Class::Local
         | Class::Body => false,

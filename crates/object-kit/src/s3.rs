@@ -20,7 +20,7 @@ use crate::aws::Credentials;
 use crate::body::Counted;
 use crate::call::{Answer, Line};
 use crate::error::{Class, Fault, ObjectError, chain};
-use crate::http::{described, head};
+use crate::http::{described, head, unconditional};
 use crate::xml::{self, Element};
 use crate::{Body, BodySize, Entry, Found, Head, Meta, Mode, Objects, Outcome, Page, Put, Work, key as keys};
 use call::{Call, Core, Denied};
@@ -195,11 +195,18 @@ impl S3 {
     async fn put_whole(&self, key: &str, body: Bytes, meta: &Meta) -> Result<Put, Fault> {
         let bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
         let hash = meta.sha256.map(|hash| sign::hex(&hash));
-        let headers = self.described(meta)?;
-        let moved = meta.moved.clone();
-        let call = Call { key: Some(key), headers, body, hash, moved, ..Call::new(Method::PUT) };
-        match self.core.send(call).await {
+        let mut headers = self.described(meta)?;
+        let call = |headers, hash| {
+            let (body, moved) = (body.clone(), meta.moved.clone());
+            Call { key: Some(key), headers, body, hash, moved, ..Call::new(Method::PUT) }
+        };
+        match self.core.send(call(headers.clone(), hash.clone())).await {
             Ok(_) => Ok(Put { outcome: Outcome::Stored, bytes }),
+            Err(fault) if without_condition(&mut headers, &fault) => {
+                self.core.send(call(headers, hash)).await?;
+                self.core.note_no_conditions();
+                Ok(Put { outcome: Outcome::Stored, bytes })
+            }
             Err(fault) if existed(meta, &fault) => Ok(Put { outcome: Outcome::Existed, bytes }),
             Err(fault) => Err(fault),
         }
@@ -208,6 +215,9 @@ impl S3 {
     fn described(&self, meta: &Meta) -> Result<HeaderMap, Fault> {
         let mut headers = HeaderMap::new();
         described(&mut headers, meta);
+        if self.core.no_conditions() {
+            unconditional(&mut headers);
+        }
         if let Some(class) = &self.core.storage_class {
             headers.insert(HeaderName::from_static("x-amz-storage-class"), class.clone());
         }
@@ -250,6 +260,12 @@ fn existed(meta: &Meta, fault: &Fault) -> bool {
             matches!(status, Some(StatusCode::PRECONDITION_FAILED | StatusCode::NOT_FOUND))
         }
     }
+}
+
+/// Takes the condition away from a write that may have been refused for it; whether there was one.
+fn without_condition(headers: &mut HeaderMap, fault: &Fault) -> bool {
+    let of_it = fault.source.downcast_ref::<Denied>().is_some_and(Denied::is_of_condition);
+    of_it && unconditional(headers)
 }
 
 /// A buffer for so many bytes: one that grows takes up to twice as much, and for a moment three times.

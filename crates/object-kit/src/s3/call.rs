@@ -10,6 +10,7 @@ use bytes::Bytes;
 use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 use service_kit::clock::{Clock, Time};
+use tracing::warn;
 
 use super::address::Address;
 use super::sign::{Scope, sha256_hex, sign};
@@ -43,6 +44,8 @@ pub(super) struct Core {
     /// Milliseconds by which the server's clock is ahead of ours.
     skew_ms: AtomicI64,
     cannot_list: AtomicBool,
+    /// The server takes no conditional writes.
+    no_conditions: AtomicBool,
     /// Uploads in parts that are under way.
     pub(super) uploads: UnderWay,
 }
@@ -140,6 +143,7 @@ impl Core {
             skew_ms: AtomicI64::new(0),
             cannot_list: AtomicBool::new(false),
             uploads: UnderWay::default(),
+            no_conditions: AtomicBool::new(false),
             address,
             exchange,
             shown,
@@ -158,6 +162,21 @@ impl Core {
     /// True the first time.
     pub(super) fn set_cannot_list(&self) -> bool {
         !self.cannot_list.swap(true, Ordering::Relaxed)
+    }
+
+    pub(super) fn no_conditions(&self) -> bool {
+        self.no_conditions.load(Ordering::Relaxed)
+    }
+
+    /// What was refused with a condition was taken without.
+    pub(super) fn note_no_conditions(&self) {
+        if !self.no_conditions.swap(true, Ordering::Relaxed) {
+            let place = &self.shown;
+            warn!(
+                place,
+                "{place} takes no conditional writes: objects that are there may be replaced by the same again"
+            );
+        }
     }
 
     /// Asks for something that may not be there.
@@ -268,6 +287,11 @@ impl Denied {
     pub(super) fn cannot(&self) -> bool {
         matches!(self.status.as_u16(), 405 | 501)
             || matches!(self.code.as_str(), "NotImplemented" | "MethodNotAllowed")
+    }
+
+    /// It may be the condition of a write that the server does not take.
+    pub(super) fn is_of_condition(&self) -> bool {
+        self.cannot() || self.code == "InvalidArgument"
     }
 
     fn expired(&self) -> bool {

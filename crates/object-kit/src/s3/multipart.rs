@@ -6,14 +6,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use reqwest::Method;
-use reqwest::header::{ETAG, HeaderMap, IF_MATCH, IF_NONE_MATCH};
+use reqwest::header::{ETAG, HeaderMap};
 use tracing::warn;
 
 use super::call::{ABORT_TIME, Call, Core, denied};
-use super::{ANSWER_MAX, S3, existed, fill, room};
+use super::{ANSWER_MAX, S3, existed, fill, room, without_condition};
 use crate::body::Counted;
 use crate::error::{Class, Fault, chain};
-use crate::http::{condition, head};
+use crate::http::{condition, head, unconditional};
 use crate::{Meta, Moved, Outcome, Put, xml};
 
 #[derive(Debug, thiserror::Error)]
@@ -86,8 +86,7 @@ impl<'a> Upload<'a> {
     async fn begin(s3: &'a S3, key: &'a str, meta: &Meta) -> Result<Self, Fault> {
         let mut headers = s3.described(meta)?;
         // The condition belongs to the end.
-        headers.remove(IF_NONE_MATCH);
-        headers.remove(IF_MATCH);
+        unconditional(&mut headers);
         let call = Call { key: Some(key), query: &[("uploads", "")], headers, ..Call::new(Method::POST) };
         let answer = s3.core.send(call).await?;
         let root = xml::parse(&answer.body).map_err(|error| Fault::new(Class::Server, error))?;
@@ -113,18 +112,28 @@ impl<'a> Upload<'a> {
         let parts: String = tags.iter().map(part).collect();
         let body = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
         let mut headers = HeaderMap::new();
-        condition(&mut headers, &meta.mode);
+        if !self.core.no_conditions() {
+            condition(&mut headers, &meta.mode);
+        }
         let mut attempts = self.core.retry.begin();
+        let mut refused_condition = false;
         loop {
             let fault = match self.end(&body, &headers).await {
                 Ok(()) => {
                     self.done = true;
+                    if refused_condition {
+                        self.core.note_no_conditions();
+                    }
                     return Ok(Outcome::Stored);
                 }
                 Err(fault) => fault,
             };
             if existed(meta, &fault) {
                 return Ok(Outcome::Existed); // and what was uploaded is aborted
+            }
+            if without_condition(&mut headers, &fault) {
+                refused_condition = true;
+                continue;
             }
             // The answer may have been lost, not the work.
             let unknown = fault.class != Class::Credentials;

@@ -230,6 +230,24 @@ async fn a_server_that_knows_no_conditions_replaces() {
 }
 
 #[tokio::test]
+async fn a_server_that_refuses_conditions_gets_none() {
+    let cache = Cache::start();
+    cache.fault(Rule::always("PUT", "", Fault::NoConditions(501, "")));
+    let (place, create) = (http(&cache, Auth::None, line(Clock::system())), meta().create());
+    for key in ["x", "y"] {
+        assert_eq!(place.put(key, bytes(1), &create).await.unwrap().outcome, Outcome::Stored);
+    }
+    assert_eq!(cache.log().len(), 3, "it is remembered");
+    // A stream is gone when the answer comes.
+    let place = http(&cache, Auth::None, line(Clock::system()));
+    let body = Chunks::new([bytes(9)]);
+    let error = place.put_stream("z", &mut body.clone(), &create, BodySize::exact(9)).await.unwrap_err();
+    assert_eq!(error.class, Class::NoConditions);
+    place.put_stream("z", &mut body.clone(), &create, BodySize::exact(9)).await.unwrap();
+    assert!(cache.object("/base/z").is_some());
+}
+
+#[tokio::test]
 async fn credentials_do_not_follow_to_another_server() {
     let (cache, other) = (Cache::start(), Cache::start());
     other.insert("/there", b"moved");

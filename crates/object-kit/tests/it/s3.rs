@@ -107,6 +107,49 @@ async fn a_server_without_lists_is_no_fault_and_wrong_keys_are_one() {
     assert_eq!(error.class, Class::Credentials);
 }
 
+/// Some servers refuse the condition itself: they get the write without it, and from then on all others.
+#[tokio::test]
+async fn a_server_that_refuses_conditions_gets_none() {
+    let words = [
+        (501, ""),
+        (501, "<Error><Code>NotImplemented</Code></Error>"),
+        (400, "<Error><Code>InvalidArgument</Code></Error>"),
+    ];
+    let create = meta().create();
+    for (status, body) in words {
+        for long in [false, true] {
+            let cache = Cache::start();
+            cache.fault(Rule::always("PUT", "", Fault::NoConditions(status, body)));
+            cache.fault(Rule::always("POST", "", Fault::NoConditions(status, body)));
+            let place = s3(&cache, line(Clock::system()));
+            for key in ["x", "y"] {
+                let mut chunks = Chunks::new(vec![bytes(1000); if long { 3 } else { 1 }]);
+                let put = if long {
+                    place.put_stream(key, &mut chunks, &create, BodySize::exact(3000)).await
+                } else {
+                    place.put(key, bytes(1000), &create).await
+                };
+                assert_eq!(put.unwrap().outcome, Outcome::Stored, "{status} {body} {long}");
+                assert!(cache.object(&format!("/bkt/{key}")).is_some());
+            }
+            let conditions = cache.log().iter().filter(|s| s.headers.contains_key("if-none-match")).count();
+            assert_eq!((conditions, cache.open_uploads()), (1, 0), "{status} {body} {long}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_without_a_condition_too_is_refused() {
+    let cache = Cache::start();
+    cache.fault(Rule::always("PUT", "", says(400, "InvalidArgument")));
+    let place = s3(&cache, line(Clock::system()));
+    let error = place.put("x", bytes(1), &meta().create()).await.unwrap_err();
+    assert_eq!((error.class, cache.log().len()), (Class::Refused, 2));
+    cache.heal();
+    place.put("x", bytes(1), &meta().create()).await.unwrap();
+    assert!(cache.log()[2].headers.contains_key("if-none-match"), "it was not the condition");
+}
+
 #[tokio::test]
 async fn keys_that_are_wrong_are_no_absence() {
     let cache = Cache::start();

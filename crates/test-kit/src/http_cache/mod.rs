@@ -100,6 +100,8 @@ pub enum Fault {
     Truncated,
     /// Does what was asked and says another ETag.
     WrongTag,
+    /// Refuses what has an `If-None-Match` with this status and body; everything else goes on as usual.
+    NoConditions(u16, &'static str),
     /// Refuses with 411 what comes in chunks; everything else goes on as usual.
     LengthRequired,
 }
@@ -332,6 +334,10 @@ impl Shared {
                 Some(Fault::Answer(status, headers, body)) => {
                     self.state().note(&request);
                     Answer::refusal(*status, headers.clone(), body)
+                }
+                Some(Fault::NoConditions(status, body)) if request.headers.contains_key("if-none-match") => {
+                    self.state().note(&request);
+                    Answer::refusal(*status, Vec::new(), body)
                 }
                 Some(Fault::LengthRequired) if request.chunked() => {
                     self.state().note(&request);

@@ -24,6 +24,7 @@ pub(super) fn of_object(error: &ObjectError) -> Fault {
         // Credentials will be mended by somebody; a broken or busy server mends itself; a refusal may be the path's.
         Class::Credentials
         | Class::LengthRequired
+        | Class::NoConditions
         | Class::Busy
         | Class::Server
         | Class::Refused

@@ -239,7 +239,15 @@ async fn put_chunks(
 ) -> Result<Outcome, ObjectError> {
     let put = match <[Bytes; 1]>::try_from(chunks) {
         Ok([whole]) => objects.put(key, whole, meta).await,
-        Err(chunks) => objects.put_stream(key, &mut Chunks::new(chunks), meta, BodySize::exact(bytes)).await,
+        Err(chunks) => {
+            let (mut body, size) = (Chunks::new(chunks), BodySize::exact(bytes));
+            match objects.put_stream(key, &mut body.clone(), meta, size).await {
+                Err(error) if error.class == Class::NoConditions => {
+                    objects.put_stream(key, &mut body, meta, size).await
+                }
+                put => put,
+            }
+        }
     };
     Ok(put?.outcome)
 }

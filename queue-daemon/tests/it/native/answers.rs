@@ -150,3 +150,27 @@ fn a_cache_that_says_nonsense_of_itself_gets_nothing() {
         assert!(!world.log().contains('\u{1b}'));
     }
 }
+
+/// Small archives are written on condition; a server that has no conditions gets them all the same.
+#[test]
+fn a_server_that_refuses_conditions_gets_everything() {
+    let mut world = World::new("");
+    let places = Place::all(&world);
+    for server in places.iter().filter_map(Place::server) {
+        for method in ["PUT", "POST"] {
+            server.fault(Rule::always(method, "", Fault::NoConditions(501, "")));
+        }
+    }
+    let caches: String =
+        places.iter().map(|place| place.block("compression=none&index-debug-info=true", QUICK)).collect();
+    world.configure("", &caches);
+    // In one chunk, and in several.
+    let set = [Made::new("a", "a", &[]), Made::new("b", noise(1, 3 << 20), &[0])];
+    let paths = made(&world, &set);
+    world.start();
+    queue(&world, &paths);
+    delivered(&world, "60s");
+    for place in &places {
+        assert_eq!(assert_whole(&world, &place.objects()), paths, "{}", place.kind());
+    }
+}
