@@ -19,7 +19,7 @@ use super::{CHUNK_BYTES, Job, Packed};
 
 /// What each thread of zstd compresses at once, in bytes. It holds about twelve times that and eight times its window;
 /// with four times as much, archives are 0.6 % smaller and the memory there is does not suffice.
-const ZSTD_JOB_BYTES: u32 = 1 << 20;
+pub(super) const ZSTD_JOB_BYTES: u32 = 1 << 20;
 /// Room for a small archive that is kept for the next one, in bytes.
 const NAR_KEPT_BYTES: usize = 1 << 20;
 

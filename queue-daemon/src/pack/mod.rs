@@ -11,6 +11,7 @@
 mod encode;
 mod expect;
 mod shared;
+mod weight;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -248,7 +249,7 @@ impl Packer {
     /// its own.
     fn start(self: &Arc<Self>, job: Job, pack: Arc<Shared>) {
         self.begun.with_label_values(&[job.recipe.codec.name()]).inc();
-        let threads = self.threads_for(&job);
+        let threads = weight::threads(&job, self.threads);
         let work = Work {
             job,
             pack,
@@ -277,10 +278,9 @@ impl Packer {
         }
     }
 
-    /// How many threads compress it in pieces; `None` when it is compressed in one.
-    fn threads_for(&self, job: &Job) -> Option<u32> {
-        let in_pieces = job.recipe.parallel.unwrap_or(job.nar_size >= THREADS_FROM);
-        in_pieces.then_some(THREADS_MAX.min(self.threads))
+    /// What compressing an archive takes of memory at most, in bytes.
+    pub(crate) fn compressor(&self, job: &Job) -> u64 {
+        weight::compressor(job, self.threads)
     }
 
     fn packs(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Entry>> {

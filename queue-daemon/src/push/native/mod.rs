@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix_store::{Store, StoreDirs};
-use nix_types::cache_url::{Codec, Place as UrlPlace};
+use nix_types::cache_url::Place as UrlPlace;
 use nix_types::{CacheUrl, StorePath};
 use object_kit::{ObjectError, Throttle};
 use service_kit::clock::{Clock, Mono};
@@ -150,19 +150,16 @@ impl Native {
     }
 
     fn cost(&self, job: &Job) -> u64 {
-        let compressor = match job.recipe.codec {
-            Codec::None => 0,
-            Codec::Zstd => 24 << 20,
-            Codec::Xz => 96 << 20,
-        };
+        let compressor = self.packer.compressor(job);
         if job.is_small() {
             // As it is, and compressed.
-            return job.nar_size + job.nar_size.min(compressor);
+            return job.nar_size.saturating_mul(2).saturating_add(compressor);
         }
+        let at_most = upload::body_size(job).at_most;
         let parts = match &self.url.place {
             UrlPlace::S3 { .. } => {
                 let part_min = self.url.params.s3.multipart_chunk_bytes.unwrap_or(object_kit::MIN_PART);
-                object_kit::part_bytes(part_min, upload::body_size(job).at_most).saturating_mul(3)
+                object_kit::part_bytes(part_min, at_most).saturating_mul(3).min(at_most)
             }
             UrlPlace::File { .. } | UrlPlace::Http { .. } => 2 * CHUNK_BYTES as u64,
         };

@@ -74,8 +74,9 @@ impl Native {
             job.nar_size = self.count(&job).await?;
         }
         let expected = self.packer.expect(&common.guest, &job);
-        let _slot = self.slots.acquire().await.expect("the slots of an engine are never closed");
+        // In this order: whoever waits for memory holds up nobody who needs little.
         let _bytes = self.memory_for(&job).await;
+        let _slot = self.slots.acquire().await.expect("the slots of an engine are never closed");
         let transfer = self.progress.begin(&info.path, info.nar_size);
         let sent = if job.is_small() {
             let _counted = Counted::new(&common.small);
