@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::body::Counted;
 use crate::error::{Class, Fault, said};
-use crate::{Body, BodySize, Moved, Throttle};
+use crate::{Body, BodySize, Moved, Throttle, Waits};
 
 /// Bytes that are handed to a connection at once: the grain of pace and progress.
 const CHUNK: usize = 64 << 10;
@@ -38,6 +38,8 @@ pub struct Line {
     pub connect_timeout: Duration,
     /// Most attempts at one request, the first included; 0 counts as 1.
     pub attempts_max: u32,
+    /// How long is waited between them.
+    pub waits: Waits,
     /// Limits that every body byte has to pass, one after the other.
     pub throttles: Vec<Arc<Throttle>>,
     /// `PROGRAM/VERSION`.
@@ -59,6 +61,7 @@ impl Line {
             timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(10),
             attempts_max: 4,
+            waits: Waits::default(),
             throttles: Vec::new(),
             user_agent: user_agent.to_owned(),
             roots: Roots::System,

@@ -96,7 +96,7 @@ impl Http {
         };
         let authorization = authorization(auth, base.host_str().unwrap_or_default()).map_err(failed)?;
         let exchange = settings.line.exchange(base.scheme() == "https", true).map_err(failed)?;
-        let retry = Retry::new(&settings.line.clock, settings.line.attempts_max);
+        let retry = Retry::new(&settings.line);
         Ok(Self { base, shown, authorization, exchange, retry, no_conditions: AtomicBool::new(false) })
     }
 

@@ -33,6 +33,7 @@ pub use error::{Class, ObjectError, chain};
 pub use file::{File, Swept};
 pub use http::{Auth, Http, HttpSettings};
 pub use key::KEY_MAX;
+pub use retry::Waits;
 pub use s3::{Addressing, MIN_PART, S3, S3Settings, SweptUploads, part_bytes};
 pub use secret::Secret;
 pub use throttle::Throttle;

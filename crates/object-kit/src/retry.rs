@@ -7,12 +7,28 @@ use std::time::Duration;
 use service_kit::backoff::{self, Rng};
 use service_kit::clock::Clock;
 
+use crate::Line;
 use crate::error::{Class, Fault};
 
-/// Shortest wait before an attempt is repeated.
-const BACKOFF_MIN: Duration = Duration::from_millis(200);
-/// Longest.
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// How long is waited before an attempt is repeated. Waits grow up to three times from one to the next, and scatter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waits {
+    /// Shortest wait.
+    pub min: Duration,
+    /// The same where the place asks for patience ([`Class::Busy`]).
+    pub busy_min: Duration,
+    /// Longest wait, unless the place asks for a longer one. Below a shortest one it counts as that.
+    pub max: Duration,
+}
+
+impl Default for Waits {
+    /// 200 ms to 10 s.
+    fn default() -> Self {
+        let min = Duration::from_millis(200);
+        Self { min, busy_min: min, max: Duration::from_secs(10) }
+    }
+}
+
 /// Repeats a place gets on credit. When they are used up, faults are given back at once.
 pub(crate) const RETRY_BUDGET: u32 = 40;
 /// Requests that must succeed to earn one repeat.
@@ -23,6 +39,7 @@ const EARNED_BY: u32 = 10;
 pub(crate) struct Retry {
     clock: Clock,
     attempts_max: u32,
+    waits: Waits,
     state: Mutex<State>,
 }
 
@@ -34,14 +51,15 @@ struct State {
 }
 
 impl Retry {
-    pub(crate) fn new(clock: &Clock, attempts_max: u32) -> Self {
+    pub(crate) fn new(line: &Line) -> Self {
         let state = State { credit: RETRY_BUDGET * EARNED_BY, rng: Rng::from_entropy() };
-        Self { clock: clock.clone(), attempts_max, state: Mutex::new(state) }
+        let Line { clock, attempts_max, waits, .. } = line;
+        Self { clock: clock.clone(), attempts_max: *attempts_max, waits: *waits, state: Mutex::new(state) }
     }
 
     /// Before the first attempt at something.
     pub(crate) fn begin(&self) -> Attempts<'_> {
-        Attempts { retry: self, made: 1, wait: BACKOFF_MIN }
+        Attempts { retry: self, made: 1, wait: Duration::ZERO }
     }
 
     fn spend(&self) -> bool {
@@ -51,9 +69,11 @@ impl Retry {
         left.is_some()
     }
 
-    fn wait(&self, before: Duration) -> Duration {
+    fn wait(&self, before: Duration, class: Class) -> Duration {
+        let Waits { min, busy_min, max } = self.waits;
+        let min = if class == Class::Busy { busy_min } else { min };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        backoff::next(before, BACKOFF_MIN, BACKOFF_MAX, &mut state.rng)
+        backoff::next(before, min, max, &mut state.rng)
     }
 }
 
@@ -78,7 +98,7 @@ impl Attempts<'_> {
             return Err(fault);
         }
         self.made += 1;
-        self.wait = self.retry.wait(self.wait);
+        self.wait = self.retry.wait(self.wait, fault.class);
         let asked = Duration::from_secs(fault.wait_s.unwrap_or(0));
         self.retry.clock.sleep(self.wait.max(asked)).await;
         Ok(())
@@ -96,5 +116,35 @@ fn may_help(class: Class) -> bool {
         | Class::Refused
         | Class::Local
         | Class::Body => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use service_kit::clock::Time;
+
+    use super::*;
+
+    /// The shortest wait is the settings', and another one for a place that asks for patience.
+    #[tokio::test]
+    async fn waits_are_those_of_the_settings() {
+        let s = Duration::from_secs;
+        let waits = Waits { min: s(100), busy_min: s(1000), max: s(2000) };
+        for (class, min, max) in [(Class::Server, 100, 300), (Class::Busy, 1000, 2000)] {
+            let (clock, manual) = Clock::manual(Time::from_ms(0));
+            let retry = Retry::new(&Line { waits, ..Line::new(clock.clone(), "test/0") });
+            let mut attempts = retry.begin();
+            let again = attempts.again(Fault::new(class, "no"));
+            tokio::pin!(again);
+            loop {
+                tokio::select! {
+                    biased;
+                    done = &mut again => break done.unwrap(),
+                    () = manual.sleeping(1) => manual.step(s(1)),
+                }
+            }
+            let waited = clock.now().as_ms() / 1000;
+            assert!((min..=max).contains(&waited), "{class:?}: {waited} s");
+        }
     }
 }

@@ -65,10 +65,10 @@ static KNOWN: &[Known] = &[
     // As it was written; `read` completes it when it knows the scheme.
     known("endpoint", S3, |p, v| some(&mut p.s3.endpoint, v.text().map(str::to_owned))),
     known("addressing-style", S3, |p, v| put(&mut p.s3.addressing_style, style(v))),
-    known("multipart-upload", S3, |p, v| some(&mut p.s3.multipart_upload, v.flag())),
+    known("multipart-upload", S3, |p, v| ignore(p, v, v.flag())),
     known("multipart-chunk-size", S3, |p, v| some(&mut p.s3.multipart_chunk_bytes, part_bytes(v))),
     known(OLD_CHUNK_SIZE, S3, |p, v| some(&mut p.s3.multipart_chunk_bytes, part_bytes(v))),
-    known("multipart-threshold", S3, |p, v| some(&mut p.s3.multipart_threshold_bytes, v.size(BYTES))),
+    known("multipart-threshold", S3, |p, v| ignore(p, v, v.size(BYTES))),
     known("storage-class", S3, |p, v| some(&mut p.s3.storage_class, storage_class(v))),
     known("versionId", S3, |p, v| ignore(p, v, v.text())),
 ];

@@ -149,12 +149,8 @@ pub struct S3Params {
     pub profile: Option<String>,
     /// `addressing-style`
     pub addressing_style: AddressingStyle,
-    /// `multipart-upload`; `None` lets the writer choose by size.
-    pub multipart_upload: Option<bool>,
     /// `multipart-chunk-size` or `buffer-size`, in bytes: 5 MiB to 5 GiB, as S3 asks.
     pub multipart_chunk_bytes: Option<u64>,
-    /// `multipart-threshold`, in bytes.
-    pub multipart_threshold_bytes: Option<u64>,
     /// `storage-class`
     pub storage_class: Option<String>,
 }
@@ -167,9 +163,7 @@ impl Default for S3Params {
             scheme: Scheme::Https,
             profile: None,
             addressing_style: AddressingStyle::Auto,
-            multipart_upload: None,
             multipart_chunk_bytes: None,
-            multipart_threshold_bytes: None,
             storage_class: None,
         }
     }

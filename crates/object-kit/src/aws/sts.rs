@@ -66,7 +66,7 @@ async fn ask(world: &World<'_>, form: &[(&str, &str)], keys: Option<&Keys>) -> R
     let body = Bytes::from(pairs.collect::<Vec<_>>().join("&"));
     let line = &world.settings.line;
     let exchange = line.exchange(url.scheme() == "https", false)?;
-    let retry = Retry::new(&line.clock, line.attempts_max);
+    let retry = Retry::new(line);
     let mut attempts = retry.begin();
     loop {
         let mut headers = HeaderMap::new();

@@ -133,7 +133,7 @@ impl Core {
         let exchange = line.exchange(address.https(), false).map_err(failed)?;
         Ok(Self {
             clock: line.clock.clone(),
-            retry: Retry::new(&line.clock, line.attempts_max),
+            retry: Retry::new(line),
             storage_class,
             part_min: settings.part_min,
             parts_in_flight: settings.parts_in_flight.max(1),

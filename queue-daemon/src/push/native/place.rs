@@ -153,9 +153,11 @@ fn line(url: &CacheUrl, means: &Means) -> Line {
     line.timeout = means.timeout;
     line.connect_timeout = line.connect_timeout.min(means.timeout);
     line.throttles.clone_from(&means.throttles);
-    if let Some(attempts) = transport.retry.attempts {
-        line.attempts_max = attempts;
-    }
+    let retry = &transport.retry;
+    line.attempts_max = retry.attempts.unwrap_or(line.attempts_max);
+    line.waits.min = retry.delay.unwrap_or(line.waits.min);
+    line.waits.busy_min = retry.delay_rate_limited.unwrap_or(line.waits.min);
+    line.waits.max = retry.max_delay.unwrap_or(line.waits.max);
     line.identity = transport.tls_certificate.as_ref().map(|cert_file| IdentityFiles {
         cert_file: cert_file.clone(),
         key_file: transport.tls_private_key.clone().unwrap_or_else(|| cert_file.clone()),
@@ -207,5 +209,25 @@ async fn run_for_credentials(command: String) -> Result<Vec<u8>, Box<dyn std::er
         Exit::Exited(0) if outcome.stdout_tail.dropped == 0 => Ok(outcome.stdout_tail.bytes),
         Exit::Exited(0) => Err(format!("it printed more than {CREDENTIALS_BYTES_MAX} bytes").into()),
         exit => Err(format!("it ended without credentials: {exit}").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_says_how_requests_are_repeated() {
+        let waits = |parameters: &str| {
+            let url = CacheUrl::parse(&format!("https://h/?{parameters}")).expect("a good URL");
+            let (clock, timeout) = (Clock::system(), Duration::from_secs(1));
+            let line = line(&url, &Means { clock, timeout, throttles: Vec::new(), parts_in_flight: 1 });
+            let waits = [line.waits.min, line.waits.busy_min, line.waits.max];
+            (line.attempts_max, waits.map(|wait| wait.as_millis()))
+        };
+        assert_eq!(waits(""), (4, [200, 200, 10_000]));
+        assert_eq!(waits("retry-attempts=7&retry-delay=50"), (7, [50, 50, 10_000]));
+        let all = "retry-delay=50&retry-delay-rate-limited=5000&retry-max-delay=60000";
+        assert_eq!(waits(all), (4, [50, 5000, 60_000]));
     }
 }
