@@ -180,7 +180,7 @@ impl S3 {
         query.extend(cursor.map(|cursor| ("continuation-token", cursor)));
         let call = Call { query: &query, bytes_max: LIST_MAX, ..Call::new(Method::GET) };
         match self.core.send(call).await {
-            Ok(answer) => page(&listing(&answer)?, &prefix).map(Some),
+            Ok(answer) => page(&listing(&answer)?, &prefix),
             Err(fault) => match fault.source.downcast_ref::<Denied>() {
                 Some(denied) if denied.code == "AccessDenied" => {
                     self.note_cannot_list(&fault);
@@ -371,7 +371,8 @@ fn past_caches() -> HeaderMap {
     HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static("no-cache"))])
 }
 
-fn page(root: &Element, prefix: &str) -> Result<Page, Fault> {
+/// None when it says that there is more, and not where: a server that knows no tokens cannot be listed to its end.
+fn page(root: &Element, prefix: &str) -> Result<Option<Page>, Fault> {
     let entry = |one: &Element| {
         let key = one.text_of("Key")?.strip_prefix(prefix)?.to_owned();
         let size = one.text_of("Size")?.trim().parse().ok()?;
@@ -383,5 +384,5 @@ fn page(root: &Element, prefix: &str) -> Result<Page, Fault> {
     entries.retain(|entry| !entry.key.is_empty());
     let more = root.text_of("IsTruncated").is_some_and(|text| text.trim() == "true");
     let next = root.text_of("NextContinuationToken").filter(|_| more).map(str::to_owned);
-    Ok(Page { entries, next })
+    Ok((next.is_some() || !more).then_some(Page { entries, next }))
 }

@@ -151,6 +151,15 @@ async fn what_is_refused_without_a_condition_too_is_refused() {
 }
 
 #[tokio::test]
+async fn a_list_that_has_more_and_does_not_say_where_is_none() {
+    let cache = Cache::start();
+    let text = "<ListBucketResult><Contents><Key>a</Key><Size>1</Size></Contents><IsTruncated>true</IsTruncated>\
+                <NextMarker>a</NextMarker></ListBucketResult>";
+    cache.fault(Rule::always("GET", "list-type", Fault::Answer(200, Vec::new(), text.into())));
+    assert_eq!(s3(&cache, line(Clock::system())).list(None, 10).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn keys_that_are_wrong_are_no_absence() {
     let cache = Cache::start();
     cache.fault(Rule::always("HEAD", "", denied()));

@@ -26,6 +26,9 @@ const PAGE_KEYS: usize = 1000;
 /// A page has to spare so many questions to be worth it.
 const SPARED_BY_PAGE: usize = 8;
 
+/// Pages without keys after which a listing is left.
+const EMPTY_PAGES_MAX: usize = 16;
+
 /// What is known of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Seen {
@@ -50,8 +53,7 @@ impl Native {
         if objects.is_local() {
             return self.read_narinfos(objects, paths).await.into_iter().collect();
         }
-        let listed =
-            if paths.len() >= LIST_FROM { self.list(objects, paths).await? } else { Listed::default() };
+        let listed = if paths.len() >= LIST_FROM { list(objects, paths).await? } else { Listed::default() };
         let mut all = Vec::with_capacity(paths.len());
         for (paths, read) in paths.chunks(IN_HAND_MAX).zip(read.chunks(IN_HAND_MAX)) {
             let mut questions: Vec<Work<'_, Result<Seen, Fault>>> = Vec::with_capacity(paths.len());
@@ -108,30 +110,39 @@ impl Native {
             Err(why) => Seen::Useless(why),
         }
     }
+}
 
-    async fn list(&self, objects: &dyn Objects, paths: &[&StorePath]) -> Result<Listed, Fault> {
-        let mut asked: Vec<String> = paths.iter().map(|path| NarInfo::key_of(path)).collect();
-        asked.sort_unstable();
-        let mut listed = Listed::default();
-        let mut cursor: Option<String> = None;
-        let mut answered_before = 0;
-        loop {
-            let page = objects.list(cursor.as_deref(), PAGE_KEYS).await;
-            let Some(page) = page.map_err(|error| faults::of_object(&error))? else { return Ok(listed) };
-            let last = page.entries.last().map(|entry| entry.key.clone());
-            listed.keys.extend(page.entries.into_iter().map(|entry| entry.key));
-            cursor = page.next;
-            let (Some(_), Some(last)) = (&cursor, last) else {
-                listed.complete = true;
-                return Ok(listed);
-            };
-            let answered = asked.partition_point(|key| *key <= last);
-            listed.upto = last;
-            if answered == asked.len() || answered.saturating_sub(answered_before) < SPARED_BY_PAGE {
+/// Looks paths up in the listing, as far as that is worth it.
+async fn list(objects: &dyn Objects, paths: &[&StorePath]) -> Result<Listed, Fault> {
+    let mut asked: Vec<String> = paths.iter().map(|path| NarInfo::key_of(path)).collect();
+    asked.sort_unstable();
+    let mut listed = Listed::default();
+    let mut cursor: Option<String> = None;
+    let (mut answered_before, mut empty) = (0, 0);
+    loop {
+        let page = objects.list(cursor.as_deref(), PAGE_KEYS).await;
+        let Some(page) = page.map_err(|error| faults::of_object(&error))? else { return Ok(listed) };
+        let last = page.entries.last().map(|entry| entry.key.clone());
+        listed.keys.extend(page.entries.into_iter().map(|entry| entry.key));
+        cursor = page.next;
+        if cursor.is_none() {
+            listed.complete = true;
+            return Ok(listed);
+        }
+        // What is below folders, or no more there, counts for a page and is not told.
+        let Some(last) = last else {
+            empty += 1;
+            if empty == EMPTY_PAGES_MAX {
                 return Ok(listed);
             }
-            answered_before = answered;
+            continue;
+        };
+        let answered = asked.partition_point(|key| *key <= last);
+        listed.upto = last;
+        if answered == asked.len() || answered.saturating_sub(answered_before) < SPARED_BY_PAGE {
+            return Ok(listed);
         }
+        answered_before = answered;
     }
 }
 
@@ -149,5 +160,58 @@ impl Listed {
     /// Whether a key is there; `None` when the listing did not come so far.
     fn has(&self, key: &str) -> Option<bool> {
         (self.complete || key <= self.upto.as_str()).then(|| self.keys.contains(key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_kit::aws::Credentials;
+    use object_kit::{Line, S3, S3Settings};
+    use service_kit::clock::Clock;
+    use test_kit::http_cache::{Cache, Fault as ServerFault, Rule};
+
+    use super::*;
+
+    fn page(entries: &str, next: Option<&str>) -> ServerFault {
+        let next = next.map(|token| format!("<NextContinuationToken>{token}</NextContinuationToken>"));
+        let text = format!(
+            "<ListBucketResult>{entries}<IsTruncated>{}</IsTruncated>{}</ListBucketResult>",
+            next.is_some(),
+            next.unwrap_or_default()
+        );
+        ServerFault::Answer(200, Vec::new(), text)
+    }
+
+    fn bucket(cache: &Cache) -> S3 {
+        let line = Line { proxies: false, ..Line::new(Clock::system(), "test/0") };
+        let settings = S3Settings {
+            endpoint: Some(cache.url()),
+            ..S3Settings::new("bkt", Credentials::Anonymous, line)
+        };
+        S3::new(&settings).expect("good settings")
+    }
+
+    fn path() -> StorePath {
+        StorePath::parse_str("/nix/store/00000000000000000000000000000001-p").expect("well-formed")
+    }
+
+    /// S3 may give pages without keys before others that have some.
+    #[tokio::test]
+    async fn an_empty_page_is_not_the_end_of_a_listing() {
+        let (cache, path) = (Cache::start(), path());
+        let key = NarInfo::key_of(&path);
+        cache.insert(&format!("/bkt/{key}"), b"x");
+        cache.fault(Rule { times: 3, ..Rule::once("GET", "list-type", page("", Some("0"))) });
+        let listed = list(&bucket(&cache), &[&path]).await.expect("a listing");
+        assert_eq!((listed.has(&key), listed.complete), (Some(true), true));
+    }
+
+    #[tokio::test]
+    async fn a_listing_that_does_not_end_is_left_and_not_believed() {
+        let (cache, path) = (Cache::start(), path());
+        cache.fault(Rule::always("GET", "list-type", page("", Some("0"))));
+        let listed = list(&bucket(&cache), &[&path]).await.expect("a listing");
+        assert_eq!(listed.has(&NarInfo::key_of(&path)), None);
+        assert_eq!(cache.log().len(), EMPTY_PAGES_MAX);
     }
 }
