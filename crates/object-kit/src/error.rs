@@ -16,7 +16,7 @@ pub enum Class {
     Unreachable,
     /// A connection on which nothing moved for the time-out.
     Stuck,
-    /// We are not who we should be: 401, 403, keys that are wrong, expired or absent.
+    /// We are not who we should be: 401, 403 (to a read over HTTP it is absence), keys that are wrong, expired or absent.
     Credentials,
     /// 413: the object is larger than the place takes.
     TooLarge,

@@ -60,6 +60,8 @@ pub struct Http {
     retry: Retry,
     /// The server has refused conditional writes as something it does not have.
     no_conditions: AtomicBool,
+    /// It has answered 403 to a question.
+    forbids: AtomicBool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +99,8 @@ impl Http {
         let authorization = authorization(auth, base.host_str().unwrap_or_default()).map_err(failed)?;
         let exchange = settings.line.exchange(base.scheme() == "https", true).map_err(failed)?;
         let retry = Retry::new(&settings.line);
-        Ok(Self { base, shown, authorization, exchange, retry, no_conditions: AtomicBool::new(false) })
+        let (no_conditions, forbids) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Self { base, shown, authorization, exchange, retry, no_conditions, forbids })
     }
 
     /// The address, without credentials.
@@ -128,7 +131,7 @@ impl Http {
             let mut ask = self.ask(method.clone(), key, Payload::Empty)?;
             ask.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             ask.headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
-            match self.exchange.send(ask, bytes_max).await.and_then(checked) {
+            match self.exchange.send(ask, bytes_max).await.and_then(|answer| self.answered(method, answer)) {
                 Ok(answer) => {
                     attempts.worked();
                     return Ok(answer);
@@ -136,6 +139,20 @@ impl Http {
                 Err(fault) => attempts.again(fault).await?,
             }
         }
+    }
+
+    /// A server may forbid what is not there, as those before a bucket that may not be listed do: to a question that is
+    /// absence, and a write will tell whether we may do anything.
+    fn answered(&self, method: &Method, answer: Answer) -> Result<Answer, Fault> {
+        let asks = matches!(*method, Method::GET | Method::HEAD);
+        if !(asks && answer.status == StatusCode::FORBIDDEN) {
+            return checked(answer);
+        }
+        if !self.forbids.swap(true, Ordering::Relaxed) {
+            let place = &self.shown;
+            warn!(place, "{place} answers 403 to a {method}: what it forbids to be read counts as absent");
+        }
+        Ok(answer)
     }
 
     async fn write(&self, key: &str, payload: Payload<'_>, meta: &Meta) -> Result<Put, Fault> {

@@ -248,6 +248,24 @@ async fn a_server_that_refuses_conditions_gets_none() {
 }
 
 #[tokio::test]
+async fn what_is_forbidden_to_read_is_absent_and_nothing_else_is() {
+    let cache = Cache::start();
+    let place = http(&cache, Auth::None, line(Clock::system()));
+    for method in ["GET", "HEAD", "DELETE", "PUT"] {
+        cache.fault(Rule::always(method, "", status(403)));
+    }
+    assert_eq!(place.get("x", 9).await.unwrap(), None);
+    assert_eq!(place.head("x").await.unwrap(), None);
+    assert_eq!(place.put("x", bytes(1), &meta()).await.unwrap_err().class, Class::Credentials);
+    assert_eq!(place.delete("x").await.unwrap_err().class, Class::Credentials);
+    for code in [401, 407] {
+        cache.heal();
+        cache.fault(Rule::always("GET", "", status(code)));
+        assert_eq!(place.get("x", 9).await.unwrap_err().class, Class::Credentials, "{code}");
+    }
+}
+
+#[tokio::test]
 async fn credentials_do_not_follow_to_another_server() {
     let (cache, other) = (Cache::start(), Cache::start());
     other.insert("/there", b"moved");
