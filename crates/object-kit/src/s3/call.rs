@@ -109,7 +109,7 @@ fn gap(text: &str) -> &'static str {
 
 /// What was found out once during a call, and is not tried again.
 #[derive(Default)]
-struct Learnt {
+pub(super) struct Learnt {
     skew: bool,
     region: bool,
     keys: bool,
@@ -197,21 +197,29 @@ impl Core {
         let mut attempts = self.retry.begin();
         let mut learnt = Learnt::default();
         loop {
-            let keys = self.credentials.keys().await?;
-            let fault = match self.once(&mut call, keys.as_ref()).await {
-                Ok(answer) if answer.status.is_success() => {
+            match self.attempt(&mut call, &mut learnt).await {
+                Ok(answer) => {
                     attempts.worked();
                     return Ok(answer);
                 }
-                Ok(answer) => {
-                    let fault = denied(&answer);
-                    if self.learn(&answer, &fault, &mut learnt) {
-                        continue;
-                    }
-                    fault
-                }
-                Err(fault) => fault,
-            };
+                Err(fault) => attempts.again(fault).await?,
+            }
+        }
+    }
+
+    /// One attempt, and another one for each thing that its refusal teaches: our clock's error, the bucket's region, keys
+    /// that were renewed.
+    pub(super) async fn attempt(&self, call: &mut Call<'_>, learnt: &mut Learnt) -> Result<Answer, Fault> {
+        loop {
+            let keys = self.credentials.keys().await?;
+            let answer = self.once(call, keys.as_ref()).await?;
+            if answer.status.is_success() {
+                return Ok(answer);
+            }
+            let fault = denied(&answer);
+            if self.learn(&answer, &fault, learnt) {
+                continue;
+            }
             let denied = fault.source.downcast_ref::<Denied>();
             let (expired, wrong) = (denied.is_some_and(Denied::expired), denied.is_some_and(Denied::wrong));
             if let (true, false, Some(keys)) = (expired || wrong, learnt.keys, &keys) {
@@ -220,14 +228,8 @@ impl Core {
                     continue;
                 }
             }
-            attempts.again(fault).await?;
+            return Err(fault);
         }
-    }
-
-    /// One attempt with the keys that are in force.
-    pub(super) async fn once_as_usual(&self, call: &mut Call<'_>) -> Result<Answer, Fault> {
-        let keys = self.credentials.keys().await?;
-        self.once(call, keys.as_ref()).await
     }
 
     /// One attempt.

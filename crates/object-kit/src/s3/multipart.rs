@@ -9,7 +9,7 @@ use reqwest::Method;
 use reqwest::header::{ETAG, HeaderMap};
 use tracing::warn;
 
-use super::call::{ABORT_TIME, Call, Core, denied};
+use super::call::{ABORT_TIME, Call, Core, Learnt, denied};
 use super::{ANSWER_MAX, S3, existed, fill, room, without_condition};
 use crate::body::Counted;
 use crate::error::{Class, Fault, chain};
@@ -116,9 +116,9 @@ impl<'a> Upload<'a> {
             condition(&mut headers, &meta.mode);
         }
         let mut attempts = self.core.retry.begin();
-        let mut refused_condition = false;
+        let (mut learnt, mut refused_condition) = (Learnt::default(), false);
         loop {
-            let fault = match self.end(&body, &headers).await {
+            let fault = match self.end(&body, &headers, &mut learnt).await {
                 Ok(()) => {
                     self.done = true;
                     if refused_condition {
@@ -146,7 +146,7 @@ impl<'a> Upload<'a> {
     }
 
     /// Asks once for the end. What begins as a success can be a failure in its body.
-    async fn end(&self, body: &str, headers: &HeaderMap) -> Result<(), Fault> {
+    async fn end(&self, body: &str, headers: &HeaderMap, learnt: &mut Learnt) -> Result<(), Fault> {
         let mut call = Call {
             key: Some(self.key),
             query: &[("uploadId", self.id.as_str())],
@@ -155,10 +155,7 @@ impl<'a> Upload<'a> {
             bytes_max: ANSWER_MAX,
             ..Call::new(Method::POST)
         };
-        let answer = self.core.once_as_usual(&mut call).await?;
-        if !answer.status.is_success() {
-            return Err(denied(&answer));
-        }
+        let answer = self.core.attempt(&mut call, learnt).await?;
         match xml::parse(&answer.body) {
             Ok(root) if root.name == "CompleteMultipartUploadResult" => Ok(()),
             Ok(root) if root.name == "Error" => {

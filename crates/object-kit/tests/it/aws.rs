@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_kit::aws::{Chain, ChainSettings, Credentials, Runner};
-use object_kit::{Class, ObjectError, Objects, S3};
+use object_kit::{BodySize, Chunks, Class, ObjectError, Objects, S3};
 use service_kit::clock::Clock;
 use test_kit::http_cache::{Cache, Fault, Rule, Seen};
 
@@ -277,6 +277,24 @@ async fn keys_that_a_bucket_calls_expired_are_renewed_once() {
     assert_eq!(asked.who().await.unwrap(), "NEW");
     asked.cache.fault(Rule::always("PUT", "", expired));
     assert_eq!(asked.who().await.unwrap_err().class, Class::Credentials);
+}
+
+/// An upload takes hours, and its keys may end before it does.
+#[tokio::test]
+async fn keys_that_expire_before_the_end_of_an_upload_are_renewed() {
+    let home = files("[default]\naws_access_key_id=OLD\naws_secret_access_key=s\n", "");
+    let asked = Asked::new(chain(home.path(), &[], Clock::system()));
+    assert_eq!(asked.who().await.unwrap(), "OLD");
+    let expired = Fault::Answer(400, Vec::new(), "<Error><Code>ExpiredToken</Code></Error>".into());
+    asked.cache.fault(Rule::once("POST", "uploadId", expired));
+    let new = "[default]\naws_access_key_id=NEW\naws_secret_access_key=s\n";
+    std::fs::write(home.path().join(".aws/credentials"), new).unwrap();
+    let (mut body, size) = (Chunks::new(vec![bytes(1000); 3]), BodySize::exact(3000));
+    asked.place.put_stream("long", &mut body, &meta(), size).await.unwrap();
+    assert_eq!(asked.cache.object("/bkt/long").unwrap().bytes.len(), 3000);
+    let log = asked.cache.log();
+    let ends = log.iter().filter(|seen| seen.method == "POST" && seen.target.contains("uploadId"));
+    assert_eq!(ends.map(signer).collect::<Vec<_>>(), ["OLD", "NEW"]);
 }
 
 /// Somebody mends the file: the right keys are used without a restart, and wrong ones are not looked for all the time.

@@ -189,6 +189,22 @@ async fn a_clock_that_is_wrong_is_corrected_once() {
 }
 
 #[tokio::test]
+async fn a_clock_that_goes_wrong_before_the_end_of_an_upload_is_corrected() {
+    let cache = Cache::start();
+    let skewed = Fault::Answer(
+        403,
+        vec![("Date".into(), "Sun, 01 Feb 2026 10:00:00 GMT".into())],
+        "<Error><Code>RequestTimeTooSkewed</Code></Error>".into(),
+    );
+    cache.fault(Rule::once("POST", "uploadId", skewed));
+    let (clock, _manual) = Clock::manual(START);
+    let mut body = Chunks::new(vec![bytes(1000); 3]);
+    s3(&cache, line(clock)).put_stream("x", &mut body, &meta(), BodySize::exact(3000)).await.unwrap();
+    assert_eq!(cache.log().last().unwrap().headers["x-amz-date"], "20260201T100000Z");
+    assert_eq!(cache.object("/bkt/x").unwrap().bytes.len(), 3000);
+}
+
+#[tokio::test]
 async fn a_bucket_of_another_region_is_signed_for_there() {
     let cache = Cache::start();
     let moved = Fault::Answer(
