@@ -1,6 +1,8 @@
 //! Objects behind an HTTP server that knows GET, HEAD, PUT and DELETE. In: a base address and who we are. Out: the
 //! objects below it. Cannot list, and leaves conditional writes to the server's understanding of `If-None-Match`.
 
+mod login;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,11 +16,11 @@ use tracing::warn;
 
 use crate::call::{Answer, Ask, Exchange, Line, Payload, refused};
 use crate::error::{Class, Fault, ObjectError};
-use crate::netrc::Netrc;
 use crate::retry::Retry;
 use crate::{
     Body, BodySize, Found, Head, Meta, Mode, Objects, Outcome, Page, Put, Secret, Work, key as keys,
 };
+use login::Authorization;
 
 /// Where, and as whom.
 #[derive(Debug, Clone)]
@@ -46,7 +48,8 @@ pub enum Auth {
     },
     /// `Authorization: Bearer …`
     Bearer(Secret),
-    /// What the first of these netrc files that is there says about the host; nobody when it says nothing.
+    /// What the first of these netrc files that is there says about the host; nobody when it says nothing. One that we
+    /// may not read is passed over, with a warning. They are read again every 10 s while requests are made.
     Netrc(Vec<PathBuf>),
 }
 
@@ -55,7 +58,7 @@ pub enum Auth {
 pub struct Http {
     base: Url,
     shown: String,
-    authorization: Option<HeaderValue>,
+    authorization: Authorization,
     exchange: Exchange,
     retry: Retry,
     /// The server has refused conditional writes as something it does not have.
@@ -68,12 +71,10 @@ pub struct Http {
 enum AddressError {
     #[error("the address is not http://HOST/… or https://HOST/…, without query and fragment")]
     Form,
-    #[error("the credentials hold characters that no header can")]
-    Credentials,
 }
 
 impl Http {
-    /// Reads credentials and certificates, and makes a client. Asks nothing yet.
+    /// Reads certificates and makes a client. Asks nothing yet, netrc files included.
     ///
     /// # Errors
     /// [`ObjectError`] of [`Class::Local`](crate::Class::Local): the address, or a file that is named in the settings.
@@ -96,7 +97,9 @@ impl Http {
             (true, None) => settings.auth.clone(),
             (_, password) => Auth::Basic { user, password: password.unwrap_or(Secret::new("")) },
         };
-        let authorization = authorization(auth, base.host_str().unwrap_or_default()).map_err(failed)?;
+        let authorization =
+            Authorization::new(auth, base.host_str().unwrap_or_default(), &settings.line.clock)
+                .map_err(failed)?;
         let exchange = settings.line.exchange(base.scheme() == "https", true).map_err(failed)?;
         let retry = Retry::new(&settings.line);
         let (no_conditions, forbids) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -113,13 +116,13 @@ impl Http {
         move |fault| ObjectError::new(tried, key, &self.shown, fault)
     }
 
-    fn ask<'a>(&self, method: Method, key: &str, payload: Payload<'a>) -> Result<Ask<'a>, Fault> {
+    async fn ask<'a>(&self, method: Method, key: &str, payload: Payload<'a>) -> Result<Ask<'a>, Fault> {
         keys::check(key)?;
         let mut url = self.base.clone();
         url.set_path(&format!("{}/{}", self.base.path().trim_end_matches('/'), keys::encoded(key)));
         let mut headers = HeaderMap::new();
-        if let Some(authorization) = &self.authorization {
-            headers.insert(AUTHORIZATION, authorization.clone());
+        if let Some(authorization) = self.authorization.header().await? {
+            headers.insert(AUTHORIZATION, authorization);
         }
         Ok(Ask { method, url, headers, payload, moved: None })
     }
@@ -128,7 +131,7 @@ impl Http {
     async fn question(&self, method: &Method, key: &str, bytes_max: usize) -> Result<Answer, Fault> {
         let mut attempts = self.retry.begin();
         loop {
-            let mut ask = self.ask(method.clone(), key, Payload::Empty)?;
+            let mut ask = self.ask(method.clone(), key, Payload::Empty).await?;
             ask.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             ask.headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
             match self.exchange.send(ask, bytes_max).await.and_then(|answer| self.answered(method, answer)) {
@@ -156,7 +159,7 @@ impl Http {
     }
 
     async fn write(&self, key: &str, payload: Payload<'_>, meta: &Meta) -> Result<Put, Fault> {
-        let mut ask = self.ask(Method::PUT, key, payload)?;
+        let mut ask = self.ask(Method::PUT, key, payload).await?;
         described(&mut ask.headers, meta);
         if self.no_conditions.load(Ordering::Relaxed) {
             unconditional(&mut ask.headers);
@@ -256,39 +259,6 @@ impl Objects for Http {
     }
 }
 
-fn authorization(auth: Auth, host: &str) -> Result<Option<HeaderValue>, Fault> {
-    let text = match auth {
-        Auth::None => return Ok(None),
-        Auth::Basic { user, password } => basic(&user, &password),
-        Auth::Bearer(token) => format!("Bearer {}", token.reveal()),
-        Auth::Netrc(files) => match Netrc::first(&files).map_err(Fault::local)?.and_then(|n| n.login(host)) {
-            Some(login) => basic(&login.user, &login.password),
-            None => return Ok(None),
-        },
-    };
-    let mut value = HeaderValue::from_str(&text).map_err(|_| Fault::local(AddressError::Credentials))?;
-    value.set_sensitive(true);
-    Ok(Some(value))
-}
-
-fn basic(user: &str, password: &Secret) -> String {
-    format!("Basic {}", base64(format!("{user}:{}", password.reveal()).as_bytes()))
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let byte = |i: usize| u32::from(group.get(i).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for i in 0..4 {
-            let six = usize::try_from(bits >> (18 - 6 * i) & 63).unwrap_or(0);
-            out.push(if i <= group.len() { char::from(LETTERS[six]) } else { '=' });
-        }
-    }
-    out
-}
-
 /// Absence is an answer; everything else that is no success is a fault.
 fn checked(answer: Answer) -> Result<Answer, Fault> {
     let absent = matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::GONE);
@@ -350,25 +320,6 @@ pub(crate) fn condition(headers: &mut HeaderMap, mode: &Mode) {
             if let Ok(tag) = HeaderValue::from_str(tag) {
                 headers.insert(IF_MATCH, tag);
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_is_that_of_the_standard() {
-        let pairs = [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("Aladdin:open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
-        ];
-        for (plain, encoded) in pairs {
-            assert_eq!(base64(plain.as_bytes()), encoded);
         }
     }
 }

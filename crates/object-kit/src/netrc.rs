@@ -45,16 +45,26 @@ pub struct NetrcError {
 }
 
 impl Netrc {
-    /// The first of these files that is there; none when none is.
+    /// The first of these files that is there and that we may read; none when none is. Tells of those that we may not.
     ///
     /// # Errors
-    /// [`NetrcError`] when one is there and cannot be read, or is larger than [`NETRC_MAX`].
-    pub fn first(files: &[PathBuf]) -> Result<Option<Self>, NetrcError> {
+    /// [`NetrcError`] when one cannot be read for another reason, or is larger than [`NETRC_MAX`].
+    pub fn first(
+        files: &[PathBuf],
+        passed_over: &mut dyn FnMut(NetrcError),
+    ) -> Result<Option<Self>, NetrcError> {
         for file in files {
             match read(file) {
                 Ok(text) => return Ok(Some(Self::parse(&text))),
                 Err(source) if source.kind() == ErrorKind::NotFound => {}
-                Err(source) => return Err(NetrcError { file: file.clone(), source }),
+                Err(source) => {
+                    let denied = source.kind() == ErrorKind::PermissionDenied;
+                    let error = NetrcError { file: file.clone(), source };
+                    if !denied {
+                        return Err(error);
+                    }
+                    passed_over(error);
+                }
             }
         }
         Ok(None)
@@ -176,9 +186,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (absent, there) = (dir.path().join("absent"), dir.path().join("netrc"));
         fs::write(&there, "machine h password p").unwrap();
-        let netrc = Netrc::first(&[absent.clone(), there]).unwrap().unwrap();
+        let mut nobody = |error: NetrcError| panic!("{error}");
+        let netrc = Netrc::first(&[absent.clone(), there], &mut nobody).unwrap().unwrap();
         assert!(netrc.login("h").is_some());
-        assert_eq!(Netrc::first(&[absent]).unwrap(), None);
-        assert!(Netrc::first(&[dir.path().to_owned()]).is_err());
+        assert_eq!(Netrc::first(&[absent], &mut nobody).unwrap(), None);
+        assert!(Netrc::first(&[dir.path().to_owned()], &mut nobody).is_err());
     }
 }

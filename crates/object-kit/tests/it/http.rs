@@ -36,6 +36,52 @@ async fn each_way_to_say_who_we_are() {
 }
 
 #[tokio::test]
+async fn another_password_in_netrc_is_used_soon() {
+    let dir = tempfile::tempdir().unwrap();
+    let netrc = dir.path().join("netrc");
+    std::fs::write(&netrc, "machine 127.0.0.1 login ann password s3cret").unwrap();
+    let (cache, (clock, manual)) = (Cache::start(), Clock::manual(START));
+    cache.require("Basic YW5uOnMzY3JldA==");
+    let place = http(&cache, Auth::Netrc(vec![netrc.clone()]), line(clock));
+    place.put("x", bytes(3), &meta()).await.unwrap();
+    cache.require("Basic YW5uOm90aGVy");
+    assert_eq!(place.get("x", 9).await.unwrap_err().class, Class::Credentials);
+    std::fs::write(&netrc, "machine 127.0.0.1 login ann password other").unwrap();
+    manual.step(Duration::from_secs(11));
+    assert!(place.get("x", 9).await.unwrap().is_some());
+}
+
+/// A file that this user may not open: one of nobody's, or for root one that the kernel gives to nobody.
+fn unreadable(dir: &std::path::Path) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let ours = dir.join("unreadable");
+    std::fs::write(&ours, "machine 127.0.0.1 login ann password wrong").unwrap();
+    std::fs::set_permissions(&ours, std::fs::Permissions::from_mode(0o0)).unwrap();
+    let denied = |file: &std::path::PathBuf| {
+        std::fs::File::open(file).is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    };
+    [ours, "/proc/sys/vm/compact_memory".into()]
+        .into_iter()
+        .find(denied)
+        .expect("a file that is closed to us")
+}
+
+#[tokio::test]
+async fn a_netrc_that_may_not_be_read_is_passed_over_and_other_faults_are_those_of_requests() {
+    let dir = tempfile::tempdir().unwrap();
+    let netrc = dir.path().join("netrc");
+    std::fs::write(&netrc, "machine 127.0.0.1 login ann password s3cret").unwrap();
+    let cache = Cache::start();
+    cache.require("Basic YW5uOnMzY3JldA==");
+    let files = vec![unreadable(dir.path()), netrc];
+    let place = http(&cache, Auth::Netrc(files), line(Clock::system()));
+    place.put("x", bytes(3), &meta()).await.unwrap();
+    let place = http(&cache, Auth::Netrc(vec![dir.path().to_owned()]), line(Clock::system()));
+    let error = place.get("x", 9).await.unwrap_err();
+    assert_eq!(error.class, Class::Local, "{}", told(&error));
+}
+
+#[tokio::test]
 async fn what_goes_over_the_wire() {
     let cache = Cache::start();
     let place = http(&cache, Auth::None, line(Clock::system()));
