@@ -2,19 +2,25 @@
 //! body that failed, or whose future was dropped, is aborted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use reqwest::Method;
-use reqwest::header::{ETAG, HeaderMap};
+use reqwest::header::{DATE, ETAG, HeaderMap, LAST_MODIFIED};
+use service_kit::clock::Time;
 use tracing::warn;
 
-use super::call::{ABORT_TIME, Call, Core, Learnt, denied};
+use super::call::{ABORT_TIME, Call, Core, Denied, Learnt, denied};
 use super::{ANSWER_MAX, S3, existed, fill, room, without_condition};
 use crate::body::Counted;
+use crate::date::parse_http_date;
 use crate::error::{Class, Fault, chain};
 use crate::http::{condition, head, unconditional};
 use crate::{Meta, Moved, Outcome, Put, xml};
+
+/// How far the clocks of the machines behind one place may be apart.
+const CLOCKS_APART: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 enum PartsError {
@@ -79,6 +85,8 @@ struct Upload<'a> {
     core: &'a Arc<Core>,
     key: &'a str,
     id: String,
+    /// When it had been begun, by the server's clock, and how long before that it may have been.
+    begun: Option<(Time, Duration)>,
     done: bool,
 }
 
@@ -88,12 +96,15 @@ impl<'a> Upload<'a> {
         // The condition belongs to the end.
         unconditional(&mut headers);
         let call = Call { key: Some(key), query: &[("uploads", "")], headers, ..Call::new(Method::POST) };
+        let asked = s3.core.clock.mono();
         let answer = s3.core.send(call).await?;
+        let begun = answer.header(DATE.as_str()).and_then(|date| parse_http_date(date).ok());
+        let begun = begun.map(|date| (date, s3.core.clock.mono().since(asked) + CLOCKS_APART));
         let root = xml::parse(&answer.body).map_err(|error| Fault::new(Class::Server, error))?;
         let id = root.text_of("UploadId").map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned);
         let id = id.ok_or_else(|| Fault::new(Class::Server, PartsError::NoId))?;
         s3.core.uploads.add(&id);
-        Ok(Self { core: &s3.core, key, id, done: false })
+        Ok(Self { core: &s3.core, key, id, begun, done: false })
     }
 
     async fn part(&self, number: u32, body: Bytes, moved: Option<Moved>) -> Result<(u32, String), Fault> {
@@ -135,10 +146,8 @@ impl<'a> Upload<'a> {
                 refused_condition = true;
                 continue;
             }
-            // The answer may have been lost, not the work.
-            let unknown = fault.class != Class::Credentials;
-            if unknown && self.is_there(tags.len(), bytes).await {
-                self.done = true;
+            // The answer may have been lost, not the work. What is left of the upload, if anything, is aborted.
+            if may_have_ended(&fault) && self.is_there(tags.len(), bytes).await {
                 return Ok(Outcome::Stored);
             }
             attempts.again(fault).await?;
@@ -170,16 +179,26 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// Whether the object is there as it would be after the end: its size, and where the server counts parts in its
-    /// tags, as many of them.
+    /// Whether the object is there as it would be after the end: its size, where the server counts parts in its tags as
+    /// many of them, and where it says when, not older than the upload.
     async fn is_there(&self, parts: usize, bytes: u64) -> bool {
         let call = Call { key: Some(self.key), ..Call::new(Method::HEAD) };
         let Ok(Some(answer)) = self.core.question(call).await else { return false };
         let found = head(&answer);
         let tag = found.tag.unwrap_or_default();
         let counted = tag.trim_matches('"').rsplit_once('-').map(|(_, count)| count.to_owned());
-        found.size == Some(bytes) && counted.is_none_or(|count| count == parts.to_string())
+        let modified = answer.header(LAST_MODIFIED.as_str()).and_then(|date| parse_http_date(date).ok());
+        let older =
+            modified.zip(self.begun).is_some_and(|(modified, (begun, within))| modified + within < begun);
+        found.size == Some(bytes) && counted.is_none_or(|count| count == parts.to_string()) && !older
     }
+}
+
+/// Whether an upload may have ended although its end was not told, or was told before.
+fn may_have_ended(fault: &Fault) -> bool {
+    let code = fault.source.downcast_ref::<Denied>().map_or("", |denied| &denied.code);
+    let unknown = matches!(fault.class, Class::Unreachable | Class::Stuck | Class::Busy | Class::Server);
+    unknown || code == "NoSuchUpload"
 }
 
 impl Drop for Upload<'_> {

@@ -280,6 +280,49 @@ async fn the_end_of_an_upload_is_decided_by_what_is_there() {
     }
 }
 
+/// An older object of the same size lies there: it is not what was uploaded.
+#[tokio::test]
+async fn an_older_object_is_not_taken_for_the_end_of_an_upload() {
+    let cache = Cache::start();
+    cache.insert("/bkt/x", &[0; 3000]);
+    cache.fault(Rule::always("HEAD", "/x", Fault::Header("Last-Modified", "Sat, 31 Jan 2026 09:00:00 GMT")));
+    cache.fault(Rule::once("POST", "uploads", Fault::Header("Date", "Sat, 31 Jan 2026 10:00:00 GMT")));
+    cache.fault(Rule::once("POST", "uploadId", says(500, "InternalError")));
+    let (line, manual) = hurried();
+    let (place, mut body, whole) = (s3(&cache, line), Chunks::new(vec![bytes(1000); 3]), meta());
+    let put = place.put_stream("x", &mut body, &whole, BodySize::exact(3000));
+    hurry(&manual, put).await.unwrap();
+    assert!(cache.object("/bkt/x").unwrap().bytes == vec![bytes(1000); 3].concat());
+    assert_eq!(cache.open_uploads(), 0);
+}
+
+#[tokio::test]
+async fn an_end_that_is_refused_is_a_failure_whatever_is_there() {
+    let cache = Arc::new(Cache::start());
+    cache.insert("/bkt/x", &[0; 3000]);
+    cache.fault(Rule::always("POST", "uploadId", says(400, "InvalidPart")));
+    let place = s3(&cache, line(Clock::system()));
+    let mut body = Chunks::new(vec![bytes(1000); 3]);
+    let error = place.put_stream("x", &mut body, &meta(), BodySize::exact(3000)).await.unwrap_err();
+    assert_eq!(error.class, Class::Refused, "{}", told(&error));
+    let server = Arc::clone(&cache);
+    until(move || server.open_uploads() == 0).await;
+}
+
+/// Where nothing tells an older object apart, at least no parts are left over.
+#[tokio::test]
+async fn an_end_that_was_not_told_leaves_no_upload() {
+    let cache = Arc::new(Cache::start());
+    cache.insert("/bkt/x", &[0; 3000]);
+    cache.fault(Rule::once("POST", "uploadId", says(500, "InternalError")));
+    let place = s3(&cache, line(Clock::system()));
+    let mut body = Chunks::new(vec![bytes(1000); 3]);
+    let put = place.put_stream("x", &mut body, &meta(), BodySize::exact(3000)).await.unwrap();
+    assert_eq!(put.outcome, Outcome::Stored);
+    let server = Arc::clone(&cache);
+    until(move || server.open_uploads() == 0).await;
+}
+
 #[tokio::test]
 async fn an_end_that_never_works_is_a_failure_and_leaves_nothing() {
     let cache = Arc::new(Cache::start());

@@ -100,6 +100,8 @@ pub enum Fault {
     Truncated,
     /// Does what was asked and says another ETag.
     WrongTag,
+    /// Does what was asked and says this too.
+    Header(&'static str, &'static str),
     /// Refuses what has an `If-None-Match` with this status and body; everything else goes on as usual.
     NoConditions(u16, &'static str),
     /// Refuses with 411 what comes in chunks; everything else goes on as usual.
@@ -348,6 +350,7 @@ impl Shared {
             match fault {
                 Some(Fault::Latency(time)) if !self.wait(time) => return Ok(()),
                 Some(Fault::LostAnswer) => return Ok(()),
+                Some(Fault::Header(name, value)) => answer.set(name, value),
                 Some(Fault::WrongTag) => answer.set("ETag", "\"0\""),
                 Some(Fault::Truncated) => return answer.write_part(client, answer.body.len() / 2),
                 Some(Fault::Trickle(bytes, wait)) => {
