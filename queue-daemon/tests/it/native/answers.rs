@@ -2,10 +2,12 @@
 
 use std::fs;
 
-use test_kit::http_cache::{Fault, Rule};
+use test_kit::http_cache::{Cache, Fault, Rule};
 use test_kit::wait;
 
-use super::stage::{Made, Place, QUICK, assert_whole, delivered, fields, made, narinfo_key, noise, queue};
+use super::stage::{
+    Made, Place, QUICK, assert_whole, delivered, fields, made, narinfo_key, noise, queue, s3_keys,
+};
 use crate::world::{SOON, World};
 
 /// Some bytes of a text turned, doubled or cut.
@@ -173,4 +175,25 @@ fn a_server_that_refuses_conditions_gets_everything() {
     for place in &places {
         assert_eq!(assert_whole(&world, &place.objects()), paths, "{}", place.kind());
     }
+}
+
+/// Whoever may not list a bucket asks for each path, however many there are.
+#[test]
+fn a_bucket_that_may_not_be_listed_takes_a_large_closure() {
+    const COUNT: usize = 80;
+    let mut world = World::new("");
+    s3_keys(&world);
+    let place = Place::S3(Cache::start());
+    let denied = "<Error><Code>AccessDenied</Code></Error>";
+    let server = place.server().unwrap();
+    server.fault(Rule::always("GET", "list-type", Fault::Answer(403, Vec::new(), denied.into())));
+    world.configure("", &place.block("compression=none", QUICK));
+    let set: Vec<Made> = (0..COUNT).map(|i| Made::new(&format!("p{i}"), format!("{i}"), &[])).collect();
+    let paths = made(&world, &set);
+    world.start();
+    queue(&world, &paths);
+    delivered(&world, "60s");
+    assert_eq!(assert_whole(&world, &place.objects()).len(), COUNT);
+    let lists = server.log().iter().filter(|seen| seen.target.contains("list-type")).count();
+    assert_eq!(lists, 1, "it is remembered");
 }
