@@ -94,7 +94,7 @@ impl Breaker {
                         suspects.insert(delivery);
                     }
                     // The destination answered, and meant this path; or it was not asked.
-                    FaultClass::Refused | FaultClass::Corrupt => {}
+                    FaultClass::Refused | FaultClass::Corrupt | FaultClass::Local => {}
                 }
                 let failures = u32::try_from(suspects.len()).unwrap_or(u32::MAX).saturating_add(*unreachable);
                 if failures < self.config.failures {
@@ -110,7 +110,7 @@ impl Breaker {
                 false
             }
             // It was not asked: the next permit may probe again.
-            State::Probing if class == FaultClass::Corrupt => {
+            State::Probing if matches!(class, FaultClass::Corrupt | FaultClass::Local) => {
                 self.state = State::Open { probe_at: now };
                 false
             }
@@ -194,6 +194,21 @@ mod tests {
             assert!(!breaker.failed(delivery, FaultClass::Failed, at(0)));
         }
         assert!(breaker.failed(2, FaultClass::Failed, at(0)));
+    }
+
+    #[test]
+    fn paths_that_cannot_be_read_here_neither_open_it_nor_answer_a_probe() {
+        let mut breaker = breaker();
+        for delivery in 0..10 {
+            assert!(!breaker.failed(delivery, FaultClass::Local, at(0)));
+        }
+        for _ in 0..3 {
+            breaker.failed(1, FaultClass::Unreachable, at(0));
+        }
+        assert_eq!(breaker.permit(at(60)), Permit::Probe);
+        breaker.failed(2, FaultClass::Local, at(60));
+        assert!(breaker.is_open());
+        assert_eq!(breaker.permit(at(60)), Permit::Probe, "the destination was not asked");
     }
 
     #[test]

@@ -165,6 +165,8 @@ pub enum FaultClass {
     Refused,
     /// What lies in the store is not what Nix registered: it must not be sent, and says nothing about the destination.
     Corrupt,
+    /// What lies in the store cannot be read here; it may pass, and says nothing about the destination.
+    Local,
 }
 
 impl FaultClass {
@@ -177,6 +179,7 @@ impl FaultClass {
             Self::Failed => "failed",
             Self::Refused => "refused",
             Self::Corrupt => "corrupt",
+            Self::Local => "local",
         }
     }
 }
@@ -389,6 +392,7 @@ mod tests {
             failed(FaultClass::Stuck, true),
             failed(FaultClass::Refused, true),
             failed(FaultClass::Corrupt, true),
+            failed(FaultClass::Local, true),
             failed(FaultClass::Unreachable, true),
             Event::Vanished,
             Event::LeaseReturned,

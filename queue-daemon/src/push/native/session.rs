@@ -445,6 +445,7 @@ impl<'a> Session<'a> {
         if let Fault::Failed { class, .. } = &fault {
             match class {
                 FaultClass::Corrupt => self.engine.memory.count_corrupt(),
+                FaultClass::Local => {} // the destination was not asked
                 FaultClass::Unreachable | FaultClass::Stuck | FaultClass::Failed | FaultClass::Refused => {
                     self.fruitless += 1;
                 }

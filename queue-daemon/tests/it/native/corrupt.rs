@@ -80,6 +80,40 @@ fn what_is_not_registered_so_is_dead_at_once_and_nothing_of_it_is_seen() {
     assert!(places.iter().all(|place| assert_whole(&world, &place.objects()).len() == 7));
 }
 
+/// More of them than it takes to put a destination in doubt; each tells why, and what is whole goes out beside them.
+#[test]
+fn files_that_are_absent_or_no_files_kill_their_path_and_cast_no_doubt_on_the_destination() {
+    let mut world = World::new("");
+    let places = Place::all(&world);
+    world.configure("", &places.iter().map(|place| place.block("", QUICK)).collect::<String>());
+    let set: Vec<Made> = (0..14).map(|i| Made::new(&format!("p{i}"), format!("{i}"), &[])).collect();
+    let paths = made(&world, &set);
+    for path in &paths[..12] {
+        fs::remove_file(path).unwrap();
+    }
+    for path in &paths[6..12] {
+        assert!(crate::world::tool("mkfifo").arg(path).status().unwrap().success());
+    }
+    world.start();
+    queue(&world, &paths[..12]);
+    for place in &places {
+        let id = place.kind();
+        world.until(id, "dead", 12);
+        for row in world.list(&["--destination", id]) {
+            let (path, why) = (row["path"].as_str().unwrap(), row["last_error"].as_str().unwrap());
+            assert!(why.contains(&format!("cannot pack {path}")), "{id}: {why}");
+            assert!(why.contains("No such file") || why.contains("a NAR holds only"), "{id}: {why}");
+            assert_eq!(row["attempts"], 1, "{id}: {row}");
+        }
+        assert_eq!(world.status()["destinations"][id]["breaker"], "closed", "{id}");
+    }
+    queue(&world, &paths[12..]);
+    for place in &places {
+        world.until(place.kind(), "done", 2);
+    }
+    assert!(!world.log().contains("is in doubt"), "{}", world.log());
+}
+
 /// A key that is missing, unreadable in form, or a folder: nothing leaves, nothing is given up, and it goes out signed.
 #[test]
 fn while_a_key_cannot_be_used_everything_waits() {
