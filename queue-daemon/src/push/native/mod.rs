@@ -54,7 +54,7 @@ const UPLOADS_LOCAL_MAX: usize = 4;
 /// flushes and questions, whatever it holds.
 const GATHER: Duration = Duration::from_millis(100);
 /// Memory that all destinations together may hold for archives on their way, unless there are many.
-const BYTES_TOTAL: u64 = 96 << 20;
+const BYTES_TOTAL: u64 = 88 << 20;
 /// Each destination may have so much, however many there are: enough for a large archive.
 const BYTES_EACH: u64 = 48 << 20;
 /// The unit in which memory is counted.
