@@ -9,12 +9,14 @@
 
 mod scan;
 mod stage;
+mod threads;
 
 use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use service_kit::clock::Clock;
@@ -28,9 +30,12 @@ use crate::{
 };
 pub use scan::Swept;
 use stage::{Staged, settle};
+pub use threads::Threads;
 
 /// A long file goes to the disk by so many bytes while more of it comes, so that its end has no long wait in store.
 const FLUSH_EVERY: u64 = 16 << 20;
+/// How long one operation may stand still, unless [`File::on`] says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The objects below a folder, and those of one writer that are not settled yet.
 #[derive(Debug)]
@@ -39,6 +44,7 @@ pub struct File {
     shown: String,
     clock: Clock,
     throttles: Vec<Arc<Throttle>>,
+    threads: Arc<Threads>,
     staged: Mutex<Vec<Staged>>,
     /// One settle after the other. True while what an earlier one came to was told to nobody.
     in_doubt: Arc<tokio::sync::Mutex<bool>>,
@@ -51,11 +57,19 @@ impl File {
         Self {
             root: Arc::new(root.to_owned()),
             shown: root.display().to_string(),
+            threads: Arc::new(Threads::new(clock.clone(), TIMEOUT)),
             clock,
             throttles,
             staged: Mutex::default(),
             in_doubt: Arc::default(),
         }
+    }
+
+    /// The same, whose work is done by these threads: all writers of one folder share them.
+    #[must_use]
+    pub fn on(mut self, threads: Arc<Threads>) -> Self {
+        self.threads = threads;
+        self
     }
 
     /// Removes temporary files of processes that ended, in these folders below the root (`""` is the root itself), when
@@ -66,7 +80,7 @@ impl File {
     pub async fn sweep(&self, folders: &[&str]) -> Result<Swept, ObjectError> {
         let folders: Vec<PathBuf> = folders.iter().map(|folder| self.root.join(folder)).collect();
         let now = self.clock.now();
-        blocking(move || scan::sweep(&folders, now)).await.map_err(self.error("sweep", ""))
+        self.threads.run(move || scan::sweep(&folders, now)).await.map_err(self.error("sweep", ""))
     }
 
     fn error(&self, tried: &'static str, key: &str) -> impl FnOnce(Fault) -> ObjectError {
@@ -91,11 +105,11 @@ impl File {
             }
         }
         let names: Vec<String> = objects.iter().map(|object| object.key.clone()).collect();
-        let root = Arc::clone(&self.root);
-        let written = blocking(move || {
+        let (root, threads) = (Arc::clone(&self.root), Arc::clone(&self.threads));
+        let written = self.threads.run(move || {
             let mut written = Vec::with_capacity(objects.len());
             for object in objects {
-                let one = write_one(&root, &object);
+                let one = write_one(&root, &object, &threads);
                 let failed = one.is_err();
                 written.push(one);
                 if failed {
@@ -118,11 +132,12 @@ impl File {
     async fn write(&self, key: &str, body: &mut dyn Body, meta: &Meta, size: BodySize) -> Result<Put, Fault> {
         let path = self.path(key)?;
         let (root, mode) = (Arc::clone(&self.root), meta.mode.clone());
-        let begun = blocking(move || {
+        let threads = Arc::clone(&self.threads);
+        let begun = self.threads.run(move || {
             if stays(&mode, &path) {
                 return Ok(None);
             }
-            Staged::begin(&root, &path, mode).map(Some).map_err(Fault::local)
+            Staged::begin(&root, &path, mode, &threads).map(Some).map_err(Fault::local)
         });
         let Some(mut staged) = begun.await? else {
             return Ok(Put { outcome: Outcome::Existed, bytes: 0 });
@@ -134,7 +149,7 @@ impl File {
             for throttle in &self.throttles {
                 throttle.take(len).await;
             }
-            staged = blocking(move || staged.write(&chunk).map_err(Fault::local)).await?;
+            staged = self.threads.run(move || staged.write(&chunk).map_err(Fault::local)).await?;
             if let Some(moved) = &meta.moved {
                 moved(len);
             }
@@ -142,16 +157,27 @@ impl File {
             if unflushed >= FLUSH_EVERY && flushing.as_ref().is_none_or(JoinHandle::is_finished) {
                 flushed(flushing.take()).await?;
                 let file = staged.another_handle().map_err(Fault::local)?;
-                flushing = Some(tokio::task::spawn_blocking(move || file.sync_data()));
+                let threads = Arc::clone(&self.threads);
+                let flush = move || file.sync_data().map_err(Fault::local);
+                flushing = Some(tokio::spawn(async move { threads.run(flush).await }));
                 unflushed = 0;
             }
         }
         let bytes = counted.got();
         // The system tells of a write that failed once, to whoever flushes first.
         flushed(flushing).await?;
-        let staged = blocking(move || staged.finish().map_err(Fault::local)).await?;
+        let staged = self.threads.run(move || staged.finish().map_err(Fault::local)).await?;
         self.stage(staged);
         Ok(Put { outcome: Outcome::Stored, bytes })
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let staged = std::mem::take(&mut *self.staged.lock().unwrap_or_else(PoisonError::into_inner));
+        if !staged.is_empty() {
+            self.threads.later(move || drop(staged));
+        }
     }
 }
 
@@ -160,7 +186,7 @@ impl Objects for File {
         Box::pin(async move {
             let read = async {
                 let path = self.path(key)?;
-                blocking(move || get(&path, bytes_max)).await
+                self.threads.run(move || get(&path, bytes_max)).await
             };
             read.await.map_err(self.error("get", key))
         })
@@ -170,7 +196,7 @@ impl Objects for File {
         Box::pin(async move {
             let look = async {
                 let path = self.path(key)?;
-                blocking(move || absent(fs::metadata(&path).map(|meta| head(&meta)))).await
+                self.threads.run(move || absent(fs::metadata(&path).map(|meta| head(&meta)))).await
             };
             look.await.map_err(self.error("look for", key))
         })
@@ -194,7 +220,7 @@ impl Objects for File {
     ) -> Work<'a, Vec<Result<Option<Found>, ObjectError>>> {
         Box::pin(async move {
             let paths: Vec<Result<PathBuf, Fault>> = keys.iter().map(|key| self.path(key)).collect();
-            let read = blocking(move || {
+            let read = self.threads.run(move || {
                 Ok(paths.into_iter().map(|path| path.and_then(|path| get(&path, bytes_max))).collect())
             });
             // Without a thread for it nothing was read.
@@ -224,7 +250,7 @@ impl Objects for File {
     ) -> Work<'a, Result<Option<Page>, ObjectError>> {
         let (root, after) = (Arc::clone(&self.root), cursor.unwrap_or_default().to_owned());
         Box::pin(async move {
-            let listed = blocking(move || scan::list(&root, &after, keys_max).map_err(Fault::local));
+            let listed = self.threads.run(move || scan::list(&root, &after, keys_max).map_err(Fault::local));
             listed.await.map(Some).map_err(self.error("list", ""))
         })
     }
@@ -233,7 +259,7 @@ impl Objects for File {
         Box::pin(async move {
             let remove = async {
                 let path = self.path(key)?;
-                blocking(move || absent(fs::remove_file(&path)).map(drop)).await
+                self.threads.run(move || absent(fs::remove_file(&path)).map(drop)).await
             };
             remove.await.map_err(self.error("delete", key))
         })
@@ -242,13 +268,14 @@ impl Objects for File {
     fn settle<'a>(&'a self) -> Work<'a, Result<(), ObjectError>> {
         Box::pin(async move {
             // The work goes on when this future is dropped, and keeps its turn until it is done.
-            let mut in_doubt = Arc::clone(&self.in_doubt).lock_owned().await;
+            let turn = self.threads.in_time(Arc::clone(&self.in_doubt).lock_owned()).await;
+            let mut in_doubt = turn.map_err(self.error("settle", ""))?;
             let failed = std::mem::replace(&mut *in_doubt, false);
             if failed {
                 return Err(self.error("settle", "")(Fault::local(LostError)));
             }
             let staged = std::mem::take(&mut *self.staged.lock().unwrap_or_else(PoisonError::into_inner));
-            let settled = blocking(move || {
+            let settled = self.threads.run(move || {
                 *in_doubt = true;
                 let settled = settle(staged).map_err(Fault::local);
                 *in_doubt = settled.is_err();
@@ -256,7 +283,8 @@ impl Objects for File {
                 settled
             });
             let settled = settled.await;
-            if settled.is_err() {
+            // One that is stuck still has its turn, and what it came to is told to nobody.
+            if settled.as_ref().is_err_and(|fault| fault.class != Class::Stuck) {
                 *self.in_doubt.lock().await = false;
             }
             settled.map_err(self.error("settle", ""))
@@ -274,7 +302,11 @@ fn stays(mode: &Mode, path: &Path) -> bool {
 }
 
 /// Writes a whole object; gives what is to be settled, unless one was there that stays.
-fn write_one(root: &Path, object: &NewObject) -> Result<(Put, Option<Staged>), Fault> {
+fn write_one(
+    root: &Path,
+    object: &NewObject,
+    threads: &Arc<Threads>,
+) -> Result<(Put, Option<Staged>), Fault> {
     let NewObject { key, body, meta } = object;
     keys::check(key)?;
     let path = root.join(key);
@@ -282,7 +314,7 @@ fn write_one(root: &Path, object: &NewObject) -> Result<(Put, Option<Staged>), F
         return Ok((Put { outcome: Outcome::Existed, bytes: 0 }, None));
     }
     let bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
-    let staged = Staged::begin(root, &path, meta.mode.clone());
+    let staged = Staged::begin(root, &path, meta.mode.clone(), threads);
     let staged = staged.and_then(|staged| staged.write(body)).and_then(Staged::finish);
     let staged = staged.map_err(Fault::local)?;
     if let Some(moved) = &meta.moved {
@@ -292,21 +324,9 @@ fn write_one(root: &Path, object: &NewObject) -> Result<(Put, Option<Staged>), F
 }
 
 /// Waits for a flush that was begun.
-async fn flushed(flushing: Option<JoinHandle<io::Result<()>>>) -> Result<(), Fault> {
+async fn flushed(flushing: Option<JoinHandle<Result<(), Fault>>>) -> Result<(), Fault> {
     let Some(flushing) = flushing else { return Ok(()) };
-    flushing.await.map_err(Fault::local)?.map_err(Fault::local)
-}
-
-/// Does disk work where it holds up no other task. What was begun goes on when the future is dropped; a staged file
-/// that nobody takes is removed.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
-) -> Result<T, Fault> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        // The runtime ends, or the work panicked, which ends the process in our builds.
-        Err(error) => Err(Fault::local(error)),
-    }
+    flushing.await.map_err(Fault::local)?
 }
 
 /// Nothing there is an answer.

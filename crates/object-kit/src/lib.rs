@@ -30,7 +30,7 @@ pub use body::{Body, BodyError, BodySize, Chunks};
 pub use call::Line;
 pub use date::{DateError, parse_http_date};
 pub use error::{Class, ObjectError, chain};
-pub use file::{File, Swept};
+pub use file::{File, Swept, Threads};
 pub use http::{Auth, Http, HttpSettings};
 pub use key::KEY_MAX;
 pub use retry::Waits;

@@ -3,6 +3,7 @@
 //! In flows a checked configuration; out flows an exit code when the daemon has ended.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use nix_store::StoreDirs;
 use service_kit::clock::Clock;
@@ -20,6 +21,8 @@ use crate::sockets::Inherited;
 const WORKER_THREADS: usize = 2;
 /// Threads for disk and store questions.
 const BLOCKING_THREADS_MAX: usize = 16;
+/// How long blocking work that nobody waits for any more may hold up the end.
+const LEFT_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) fn run(config: Config, arguments: &ServeArgs) -> ExitCode {
     let format = match arguments.log_format {
@@ -47,7 +50,11 @@ pub(super) fn run(config: Config, arguments: &ServeArgs) -> ExitCode {
         .enable_all()
         .build();
     match runtime {
-        Ok(runtime) => runtime.block_on(serve(config)),
+        Ok(runtime) => {
+            let code = runtime.block_on(serve(config));
+            runtime.shutdown_timeout(LEFT_WITHIN);
+            code
+        }
         Err(error) => fail(&format!("cannot start the runtime: {error}"), EXIT_SOFTWARE),
     }
 }

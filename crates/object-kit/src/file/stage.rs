@@ -6,12 +6,13 @@ use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::{fs, thread};
 
 use rustix::fs::{CWD, RenameFlags};
 
+use super::threads::Threads;
 use crate::Mode;
 
 /// Mode of what readers are to read.
@@ -35,7 +36,10 @@ const STEM_MAX: usize = 180;
 pub(super) struct Staged {
     temp: PathBuf,
     path: PathBuf,
-    file: File,
+    /// There until it is dropped.
+    file: Option<File>,
+    /// Who closes and removes it: a folder that hangs must not hold whoever lets go of it.
+    threads: Arc<Threads>,
     mode: Mode,
     bytes: u64,
     flushed: bool,
@@ -47,7 +51,7 @@ pub(super) struct Staged {
 
 impl Staged {
     /// Makes the folders and the temporary file.
-    pub(super) fn begin(root: &Path, path: &Path, mode: Mode) -> io::Result<Self> {
+    pub(super) fn begin(root: &Path, path: &Path, mode: Mode, threads: &Arc<Threads>) -> io::Result<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let folder = path.parent().unwrap_or(root);
         let made_in = make_folders(folder)?;
@@ -69,22 +73,28 @@ impl Staged {
                 Err(error) => return Err(error),
             };
             let path = path.to_owned();
-            let staged = Self { temp, path, file, mode, bytes: 0, flushed: false, made_in, open: true };
+            let (file, threads) = (Some(file), Arc::clone(threads));
+            let staged =
+                Self { temp, path, file, threads, mode, bytes: 0, flushed: false, made_in, open: true };
             // Whatever the umask says.
-            staged.file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+            staged.file()?.set_permissions(Permissions::from_mode(FILE_MODE))?;
             return Ok(staged);
         }
     }
 
+    fn file(&self) -> io::Result<&File> {
+        self.file.as_ref().ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
     pub(super) fn write(mut self, chunk: &[u8]) -> io::Result<Self> {
-        self.file.write_all(chunk)?;
+        self.file()?.write_all(chunk)?;
         self.bytes = self.bytes.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
         Ok(self)
     }
 
     /// The same file once more, to be flushed on the side.
     pub(super) fn another_handle(&self) -> io::Result<File> {
-        self.file.try_clone()
+        self.file()?.try_clone()
     }
 
     pub(super) fn finish(mut self) -> io::Result<Self> {
@@ -96,7 +106,7 @@ impl Staged {
 
     fn flush(&mut self) -> io::Result<()> {
         if !self.flushed {
-            self.file.sync_all()?;
+            self.file()?.sync_all()?;
             self.flushed = true;
         }
         Ok(())
@@ -120,9 +130,15 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if self.open {
-            let _ = fs::remove_file(&self.temp); // the sweep finds what could not be removed
-        }
+        let (file, temp) = (self.file.take(), std::mem::take(&mut self.temp));
+        let open = self.open;
+        let let_go = move || {
+            drop(file);
+            if open {
+                let _ = fs::remove_file(&temp); // the sweep finds what could not be removed
+            }
+        };
+        self.threads.later(let_go);
     }
 }
 
@@ -180,7 +196,7 @@ fn flush_all(staged: &mut [Staged]) -> io::Result<()> {
         && is_one_system(staged)?
         && bytes_before_the_disk() <= WHOLE_BYTES_MAX
     {
-        rustix::fs::syncfs(&first.file)?;
+        rustix::fs::syncfs(first.file()?)?;
         staged.iter_mut().for_each(|one| one.flushed = true);
         return Ok(());
     }
@@ -190,7 +206,7 @@ fn flush_all(staged: &mut [Staged]) -> io::Result<()> {
 fn is_one_system(staged: &[Staged]) -> io::Result<bool> {
     let mut device = None;
     for one in staged {
-        let of_this = one.file.metadata()?.dev();
+        let of_this = one.file()?.metadata()?.dev();
         if *device.get_or_insert(of_this) != of_this {
             return Ok(false);
         }

@@ -44,9 +44,12 @@ async fn what_is_not_settled_goes_with_its_writer() {
     let dir = tempfile::tempdir().unwrap();
     let one = place(dir.path());
     one.put("x", bytes(5), &meta()).await.unwrap();
-    assert_eq!(names(dir.path()).len(), 1);
+    for number in 0..50 {
+        one.put(&format!("x{number}"), bytes(5), &meta()).await.unwrap();
+    }
+    assert_eq!(names(dir.path()).len(), 51);
     drop(one);
-    assert_eq!(names(dir.path()).len(), 0);
+    test_kit::wait::until(std::time::Duration::from_secs(20), || names(dir.path()).is_empty());
 }
 
 #[tokio::test]

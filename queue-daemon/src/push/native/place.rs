@@ -14,7 +14,7 @@ use nix_types::cache_url::{AddressingStyle, Place as UrlPlace, Scheme};
 use object_kit::aws::{Chain, ChainSettings, Credentials};
 use object_kit::{
     Addressing, Auth, File, Http, HttpSettings, Line, ObjectError, Objects, S3, S3Settings, Secret,
-    SweptUploads, Throttle,
+    SweptUploads, Threads, Throttle,
 };
 use service_kit::clock::Clock;
 use service_kit::http::IdentityFiles;
@@ -39,7 +39,13 @@ const FOLDERS: &[&str] = &["", "nar", "log", "debuginfo", "realisations"];
 /// Where the objects of a destination are.
 pub(super) enum Place {
     /// A folder; each batch has its own writer, so that what one could not flush is not another's loss.
-    Folder { root: PathBuf, clock: Clock, throttles: Vec<Arc<Throttle>>, swept: AtomicBool },
+    Folder {
+        root: PathBuf,
+        clock: Clock,
+        throttles: Vec<Arc<Throttle>>,
+        swept: AtomicBool,
+        threads: Arc<Threads>,
+    },
     /// A server; all batches share its connections.
     Server(Arc<dyn Objects>),
     /// A bucket, as a server; and whether it was told already that left-over uploads stay there.
@@ -60,8 +66,9 @@ impl Place {
         let line = line(url, &means);
         Ok(match &url.place {
             UrlPlace::File { root } => {
-                let Means { clock, throttles, .. } = means;
-                Self::Folder { root: root.clone(), clock, throttles, swept: AtomicBool::new(false) }
+                let Means { clock, throttles, timeout, .. } = means;
+                let threads = Arc::new(Threads::new(clock.clone(), timeout));
+                Self::Folder { root: root.clone(), clock, throttles, swept: AtomicBool::new(false), threads }
             }
             UrlPlace::Http { base, login } => {
                 let auth = match login {
@@ -84,8 +91,8 @@ impl Place {
     /// The objects, for one batch.
     pub(super) fn open(&self) -> Arc<dyn Objects> {
         match self {
-            Self::Folder { root, clock, throttles, swept: _ } => {
-                Arc::new(File::new(root, clock.clone(), throttles.clone()))
+            Self::Folder { root, clock, throttles, threads, swept: _ } => {
+                Arc::new(File::new(root, clock.clone(), throttles.clone()).on(Arc::clone(threads)))
             }
             Self::Server(server) => Arc::clone(server),
             Self::Bucket { s3, told: _ } => Arc::<S3>::clone(s3),
@@ -94,11 +101,12 @@ impl Place {
 
     /// Removes what killed daemons left half written, the first time it is called.
     pub(super) async fn sweep_once(&self, id: &DestinationId) {
-        let Self::Folder { root, clock, throttles: _, swept } = self else { return };
+        let Self::Folder { root, clock, throttles: _, threads, swept } = self else { return };
         if swept.swap(true, Ordering::Relaxed) {
             return;
         }
-        match File::new(root, clock.clone(), Vec::new()).sweep(FOLDERS).await {
+        let folder = File::new(root, clock.clone(), Vec::new()).on(Arc::clone(threads));
+        match folder.sweep(FOLDERS).await {
             Ok(swept) if swept.files > 0 => {
                 let (files, bytes) = (swept.files, swept.bytes);
                 tracing::info!(destination = %id, "removed {files} files ({bytes} bytes) that were left half written");

@@ -8,6 +8,7 @@ mod checker;
 mod corrupt;
 mod costs;
 mod hostile;
+mod hung;
 mod identity;
 mod killed;
 mod others;
