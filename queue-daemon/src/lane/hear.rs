@@ -168,7 +168,20 @@ impl Said {
 fn closure_fault(error: &StoreError) -> Fault {
     match error {
         StoreError::NotValid { path } => Fault::Gone(path.clone()),
-        // The local store does not answer: no path is to blame.
-        other => Fault::failed(FaultClass::Unreachable, chain(other)),
+        // Some path of the part is at fault, and halving finds it; its destination was not asked.
+        StoreError::Malformed { .. }
+        | StoreError::NotInThisStore { .. }
+        | StoreError::ClosureTooLarge
+        | StoreError::Derivation { .. }
+        | StoreError::DrvHash { .. } => Fault::failed(FaultClass::Local, chain(error)),
+        // The local store does not answer, or is none we know: no path is to blame.
+        StoreError::NoDatabase { .. }
+        | StoreError::Open { .. }
+        | StoreError::Schema { .. }
+        | StoreError::Query { .. }
+        | StoreError::ReadDrv { .. }
+        | StoreError::Daemon { .. }
+        | StoreError::OnlyRead { .. }
+        | StoreError::Down { .. } => Fault::failed(FaultClass::Unreachable, chain(error)),
     }
 }

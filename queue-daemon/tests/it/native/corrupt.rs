@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use sqlite_kit::rusqlite::Connection;
 use test_kit::wait;
 
 use super::stage::{
@@ -111,6 +112,34 @@ fn files_that_are_absent_or_no_files_kill_their_path_and_cast_no_doubt_on_the_de
     for place in &places {
         world.until(place.kind(), "done", 2);
     }
+    assert!(!world.log().contains("is in doubt"), "{}", world.log());
+}
+
+/// What Nix knows of it leads to something that is no store path: the rest of its batch is delivered.
+#[test]
+fn a_path_whose_references_cannot_be_read_is_split_from_its_batch_and_dies_alone() {
+    let mut world = World::new("");
+    let place = Place::Folder(world.path("cache"));
+    world.configure("", &place.block("", QUICK));
+    let set: Vec<Made> = (0..20).map(|i| Made::new(&format!("p{i}"), format!("{i}"), &[])).collect();
+    let paths = made(&world, &set);
+    world.start();
+    assert_eq!(world.ask(&["pause", "folder"]).code, 0);
+    queue(&world, &paths);
+    let store = Connection::open(world.path("nix/var/db/db.sqlite")).unwrap();
+    let id = |path: &str| -> i64 {
+        store.query_row("SELECT id FROM ValidPaths WHERE path = ?1", [path], |row| row.get(0)).unwrap()
+    };
+    let insert = "INSERT INTO ValidPaths (path, hash, registrationTime) VALUES ('nonsense', 'sha256:0', 0)";
+    store.execute(insert, []).unwrap();
+    let refer = "INSERT INTO Refs (referrer, reference) VALUES (?1, ?2)";
+    store.execute(refer, [id(&paths[7]), id("nonsense")]).unwrap();
+    assert_eq!(world.ask(&["resume", "folder"]).code, 0);
+    world.until("folder", "done", 19);
+    world.until("folder", "dead", 1);
+    let dead = &world.list(&["--state", "dead"])[0];
+    assert_eq!(dead["path"], paths[7].as_str());
+    assert!(dead["last_error"].as_str().unwrap().contains("malformed path"), "{dead}");
     assert!(!world.log().contains("is in doubt"), "{}", world.log());
 }
 
