@@ -6,6 +6,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix_types::StorePath;
@@ -18,8 +19,11 @@ mod links;
 
 use links::Links;
 
-/// Our folder below Nix' roots.
+/// Our folder below Nix' roots. Whoever keeps paths has a folder of its own in it: nobody takes another's roots for
+/// left-overs.
 pub const FOLDER: &str = "eka-queue";
+/// Most bytes of the name of such a folder that are told in full.
+const NAME_BYTES_MAX: usize = 200;
 
 /// The roots of this program, of the kind that works here.
 pub enum GcRoots {
@@ -112,14 +116,14 @@ pub enum RootsError {
 }
 
 impl GcRoots {
-    /// Chooses: direct roots where Nix honours them and we may write, else roots through the daemon with their links in
-    /// `own_folder` (made when missing). Both are idempotent; neither is synced to disk: rebuild roots from your own
+    /// Chooses: direct roots where Nix honours them and we may write, in a folder named after `own_folder`; else roots
+    /// through the daemon with their links in `own_folder` (made when missing). Both are idempotent; neither is synced to disk: rebuild roots from your own
     /// record at start.
     ///
     /// # Errors
     /// [`RootsError::NoKind`] when neither works.
     pub fn choose(dirs: &StoreDirs, own_folder: &Path) -> Result<Self, RootsError> {
-        match Roots::open(dirs) {
+        match Roots::open(dirs, own_folder) {
             Ok(roots) => Ok(Self::Direct(roots)),
             Err(direct) => IndirectRoots::open(dirs, own_folder, direct).map(Self::Indirect),
         }
@@ -188,20 +192,21 @@ impl fmt::Display for GcRoots {
 }
 
 impl Roots {
-    /// Finds out whether the collector honours our folder below its roots and we can write there; makes the folder
-    /// when it is missing.
+    /// Finds out whether the collector honours our folder below its roots and we can write there; makes it, and the one
+    /// in it for this owner, when it is missing. The owner is an absolute path that no other has.
     ///
     /// # Errors
     /// [`NotHonoured`] says why not.
-    pub fn open(dirs: &StoreDirs) -> Result<Self, NotHonoured> {
+    pub fn open(dirs: &StoreDirs, owner: &Path) -> Result<Self, NotHonoured> {
         let above = dirs.gcroots();
-        let folder = above.join(FOLDER);
         is_real_folder(&above)?;
-        match fs::create_dir(&folder) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => is_real_folder(&folder)?,
-            Err(source) => return Err(NotHonoured::CannotMake { path: folder, source }),
-            Ok(()) => {}
-        }
+        let shared = above.join(FOLDER);
+        make_real_folder(&shared)?;
+        let folder = shared.join(name_of(owner));
+        make_real_folder(&folder).map_err(|error| match error {
+            NotHonoured::CannotMake { source, .. } => NotHonoured::CannotWrite { path: shared, source },
+            other => other,
+        })?;
         let links = Links::new(folder, dirs.store());
         links
             .try_out()
@@ -255,6 +260,30 @@ impl IndirectRoots {
         }
         Ok(new)
     }
+}
+
+fn make_real_folder(folder: &Path) -> Result<(), NotHonoured> {
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => is_real_folder(folder),
+        Err(source) => Err(NotHonoured::CannotMake { path: folder.to_owned(), source }),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// A path as one name, as systemd escapes it; the hash of it when it is very long.
+fn name_of(owner: &Path) -> String {
+    let above = owner.parent().and_then(|above| above.canonicalize().ok());
+    let found = above.zip(owner.file_name()).map(|(above, name)| above.join(name));
+    let path = found.as_deref().unwrap_or(owner).as_os_str().as_bytes();
+    let mut name = String::new();
+    for byte in path.strip_prefix(b"/").unwrap_or(path) {
+        match byte {
+            b'/' => name.push('-'),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b':' => name.push(char::from(*byte)),
+            other => name.push_str(&format!("\\x{other:02x}")),
+        }
+    }
+    if name.len() > NAME_BYTES_MAX { nix_types::Sha256::of(path).nix32() } else { name }
 }
 
 fn is_real_folder(path: &Path) -> Result<(), NotHonoured> {

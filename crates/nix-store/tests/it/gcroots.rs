@@ -59,7 +59,7 @@ fn a_link_to_a_folder_is_not_honoured_so_the_daemon_is_asked() {
     let nix = with_gcroots();
     fs::create_dir(nix.path("elsewhere")).unwrap();
     symlink(nix.path("elsewhere"), nix.dirs().gcroots().join(FOLDER)).unwrap();
-    assert!(matches!(Roots::open(&nix.dirs()), Err(NotHonoured::Link(_))));
+    assert!(matches!(Roots::open(&nix.dirs(), Path::new("/own")), Err(NotHonoured::Link(_))));
     let error = GcRoots::choose(&nix.dirs(), &nix.path("own/roots")).map(|_| ()).unwrap_err();
     assert!(matches!(error, RootsError::NoKind { .. }), "{error}");
     assert!(error.to_string().contains("does not follow links"), "{error}");
@@ -90,23 +90,26 @@ fn that_the_collector_ignores_a_linked_folder_is_true() {
 fn why_there_are_no_direct_roots() {
     let folder = tempfile::tempdir().unwrap();
     let dirs = StoreDirs::new(folder.path().join("store"), folder.path().join("var")).unwrap();
-    assert!(matches!(Roots::open(&dirs), Err(NotHonoured::CannotMake { .. })), "no state folder yet");
+    assert!(
+        matches!(Roots::open(&dirs, Path::new("/own")), Err(NotHonoured::CannotMake { .. })),
+        "no state folder yet"
+    );
     fs::create_dir_all(dirs.gcroots()).unwrap();
     let file = dirs.gcroots().join(FOLDER);
     fs::write(&file, "").unwrap();
-    assert!(matches!(Roots::open(&dirs), Err(NotHonoured::NotAFolder(_))));
+    assert!(matches!(Roots::open(&dirs, Path::new("/own")), Err(NotHonoured::NotAFolder(_))));
     fs::remove_file(&file).unwrap();
-    assert!(Roots::open(&dirs).is_ok() && Roots::open(&dirs).is_ok());
+    assert!(Roots::open(&dirs, Path::new("/own")).is_ok() && Roots::open(&dirs, Path::new("/own")).is_ok());
     // A folder nobody can write to, not even root.
     let proc = StoreDirs::new("/store", "/proc/self").unwrap();
-    assert!(Roots::open(&proc).is_err());
+    assert!(Roots::open(&proc, Path::new("/own")).is_err());
 }
 
 #[test]
 fn what_else_lies_there_is_left_alone() {
     let nix = with_gcroots();
     let roots = GcRoots::choose(&nix.dirs(), &nix.path("own")).unwrap();
-    let folder = nix.dirs().gcroots().join(FOLDER);
+    let folder = fs::read_dir(nix.dirs().gcroots().join(FOLDER)).unwrap().next().unwrap().unwrap().path();
     let a = nix.one("a");
     let wrong = folder.join(a.base_name());
     symlink("/somewhere/else", &wrong).unwrap();
@@ -120,6 +123,25 @@ fn what_else_lies_there_is_left_alone() {
     let foreign = StorePath::parse_str("/elsewhere/00000000000000000000000000000000-x").unwrap();
     assert!(matches!(roots.add(&foreign), Err(RootsError::Foreign(_))));
     assert!(matches!(roots.remove(&foreign), Err(RootsError::Foreign(_))));
+}
+
+/// Two who keep paths of one store do not see each other's roots.
+#[test]
+fn each_has_roots_of_its_own() {
+    let nix = with_gcroots();
+    let long = "long/".repeat(60);
+    let owners = ["own", "own-x", "own/x", long.as_str()].map(|name| nix.path(name));
+    let roots: Vec<GcRoots> =
+        owners.iter().map(|owner| GcRoots::choose(&nix.dirs(), owner).unwrap()).collect();
+    let (a, fod) = (nix.one("a"), nix.one("fod"));
+    roots[0].add(&a).unwrap();
+    roots[1].add(&fod).unwrap();
+    roots[3].add(&fod).unwrap();
+    let lists: Vec<_> = roots.iter().map(|roots| roots.list().unwrap()).collect();
+    assert_eq!(lists, [vec![a.clone()], vec![fod.clone()], vec![], vec![fod.clone()]]);
+    assert!(roots[3].remove(&fod).unwrap());
+    nix.collect_garbage();
+    assert!(is_there(&a) && is_there(&fod));
 }
 
 const FOLDERS: &str = "NIX_STORE_TEST_FOLDERS";

@@ -126,6 +126,7 @@ fn a_path_whose_references_cannot_be_read_is_split_from_its_batch_and_dies_alone
     world.start();
     assert_eq!(world.ask(&["pause", "folder"]).code, 0);
     queue(&world, &paths);
+    #[expect(clippy::disallowed_methods, reason = "plays another program")]
     let store = Connection::open(world.path("nix/var/db/db.sqlite")).unwrap();
     let id = |path: &str| -> i64 {
         store.query_row("SELECT id FROM ValidPaths WHERE path = ?1", [path], |row| row.get(0)).unwrap()
