@@ -250,7 +250,10 @@ pub(super) fn failed(error: &ClientError, json: bool) -> ExitCode {
             FailureKind::BadRequest => EXIT_USAGE,
             FailureKind::Unavailable => EXIT_UNAVAILABLE,
         },
-        ClientError::Unreachable { .. }
+        // As with every program in front of `head`.
+        ClientError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+        ClientError::Output(_)
+        | ClientError::Unreachable { .. }
         | ClientError::Hangup { .. }
         | ClientError::Silent { .. }
         | ClientError::Stranger { .. } => EXIT_UNAVAILABLE,

@@ -31,6 +31,9 @@ pub enum ClientError {
         /// The control socket.
         socket: PathBuf,
     },
+    /// Whoever reads what we print has had enough.
+    #[error("cannot print the answer")]
+    Output(#[source] io::Error),
     /// The time was over before it had answered to the end: it is stopped, hung or overloaded.
     #[error(
         "the daemon at {} does not answer in time: it is stopped or hung, or the machine is overloaded; \
@@ -61,7 +64,7 @@ impl ClientError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Hangup { .. } => true,
-            Self::Silent { .. } | Self::Stranger { .. } | Self::Refused(_) => false,
+            Self::Output(_) | Self::Silent { .. } | Self::Stranger { .. } | Self::Refused(_) => false,
         }
     }
 }
@@ -92,7 +95,7 @@ impl Patience {
 /// Asks the daemon at `socket`, however long the answer takes; gives each reply to `each` and returns the last.
 ///
 /// # Errors
-/// See `ClientError`; an error of `each` (our own output is closed) ends the conversation as a hang-up.
+/// See `ClientError`; an error of `each` is `ClientError::Output`.
 pub fn ask(
     socket: &Path,
     request: &Request,
@@ -127,7 +130,7 @@ pub fn ask_with(
         match serde_json::from_str(&line).map_err(stranger)? {
             Reply::End(end) => return Ok(end),
             Reply::Error(failure) => return Err(ClientError::Refused(failure)),
-            reply => each(reply).map_err(|_| hangup())?,
+            reply => each(reply).map_err(ClientError::Output)?,
         }
     }
     Err(hangup())

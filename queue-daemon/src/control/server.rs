@@ -168,17 +168,19 @@ async fn answer(
             let wish = verify::Wish { destination, paths, dry_run };
             until_hangup(reader, verify::verify(control, wish, writer)).await
         }
-        Request::List { selection, limit } => list(control, checked(selection)?, limit, writer).await,
+        Request::List { selection, limit } => {
+            list(control, checked(control, selection).await?, limit, writer).await
+        }
         Request::Show { path } => show(control, path, writer).await,
         Request::Push { what, destinations, tag, priority } => {
             super::push::push(control, what, destinations, tag, priority, writer).await
         }
         Request::Wait { selection, timeout_ms } => {
-            let waited = wait::wait(control, checked(selection)?, timeout_ms);
+            let waited = wait::wait(control, checked(control, selection).await?, timeout_ms);
             told(until_hangup(reader, waited).await?, writer).await
         }
-        Request::Retry { selection } => retry(control, checked(selection)?).await,
-        Request::Drop { selection } => drop_selected(control, checked(selection)?).await,
+        Request::Retry { selection } => retry(control, checked(control, selection).await?).await,
+        Request::Drop { selection } => drop_selected(control, checked(control, selection).await?).await,
         Request::Pause { destination } => set_paused(control, destination, true).await,
         Request::Resume { destination } => set_paused(control, destination, false).await,
         Request::Drain { timeout_ms } => {
@@ -214,7 +216,10 @@ async fn until_hangup<T>(
     }
 }
 
-fn checked(selection: Selection) -> Result<Selection, Trouble> {
+async fn checked(control: &Arc<Control>, selection: Selection) -> Result<Selection, Trouble> {
+    if let Some(name) = selection.destination.clone() {
+        destination_is_there(control, name).await?;
+    }
     match selection.states.iter().find(|word| StateName::from_word(word).is_none()) {
         None => Ok(selection),
         Some(word) => {
@@ -315,10 +320,7 @@ async fn set_paused(
     paused: bool,
 ) -> Result<End, Trouble> {
     if let Some(name) = destination.clone() {
-        let message = no_destination(&name);
-        if !control.ask(move |conn| admin::destination_exists(conn, &name)).await? {
-            return Err(Trouble::said(FailureKind::NotFound, message));
-        }
+        destination_is_there(control, name).await?;
     }
     let set = control
         .queue
@@ -328,6 +330,14 @@ async fn set_paused(
     let count = set.map_err(|error| Trouble::unavailable(&error))? as u64;
     control.nudge_all();
     Ok(End { count, ..End::default() })
+}
+
+async fn destination_is_there(control: &Arc<Control>, name: String) -> Result<(), Trouble> {
+    let message = no_destination(&name);
+    match control.ask(move |conn| admin::destination_exists(conn, &name)).await? {
+        true => Ok(()),
+        false => Err(Trouble::said(FailureKind::NotFound, message)),
+    }
 }
 
 /// What is said to whoever names one that is not there.

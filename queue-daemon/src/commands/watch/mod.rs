@@ -127,7 +127,7 @@ async fn look(socket: PathBuf) -> Result<Watched, ClientError> {
 fn is_passing(error: &ClientError) -> bool {
     match error {
         ClientError::Unreachable { .. } | ClientError::Hangup { .. } | ClientError::Silent { .. } => true,
-        ClientError::Stranger { .. } | ClientError::Refused(_) => false,
+        ClientError::Output(_) | ClientError::Stranger { .. } | ClientError::Refused(_) => false,
     }
 }
 

@@ -69,6 +69,27 @@ fn dead_ones_are_tried_again_by_path_by_tag_by_destination_or_all() {
     let said = world.ask(&["retry", &paths[0]]);
     assert_eq!((said.code, said.out.as_str()), (3, "0 to be tried again\n"));
     assert!(said.err.contains("nothing that was selected is waiting, dead or vanished"), "{said:?}");
+    // A name that is wrong is no empty answer.
+    for command in [&["retry"][..], &["drop"], &["list"], &["wait", "--all"]] {
+        let said = world.ask(&[command, &["--destination", "nope"]].concat());
+        assert_eq!(said.code, 3, "{command:?}: {said:?}");
+        assert!(said.err.contains("there is no destination `nope`"), "{command:?}: {said:?}");
+    }
+}
+
+/// Whoever reads what is printed may have had enough.
+#[test]
+fn a_closed_output_is_no_fault_of_the_daemon() {
+    let mut world = World::new(&World::command_cache("a", "true", ""));
+    let paths = world.valid_paths(40);
+    world.start();
+    assert_eq!(world.hook(&paths.join(" "), "").code, 0);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = world.tool(crate::world::queue_program());
+    command.args(["list", "--config-file"]).arg(world.config_file());
+    let said = command.stdout(writer).output().unwrap();
+    assert!(said.status.success() && said.stderr.is_empty(), "{said:?}");
 }
 
 #[test]
