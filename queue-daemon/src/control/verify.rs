@@ -24,8 +24,6 @@ use crate::store::{RowError, admin, cache, inspect};
 const PAGE: u32 = 500;
 /// What one run finds of one destination at most; then it says so, and another run finds the rest.
 const LOST_MAX: usize = 100_000;
-/// How long it is remembered that a path was lost, should nobody send it.
-const LOST_FOR: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What is to be compared.
 pub(super) struct Wish {
@@ -189,11 +187,11 @@ async fn requeue(
     lost: Vec<StorePath>,
 ) -> Result<u64, Trouble> {
     let queue = &control.queue;
-    let (row, until) = (lane.row(), queue.clock.now() + LOST_FOR);
+    let (row, now) = (lane.row(), queue.clock.now());
     for chunk in lost.chunks(PAGE as usize) {
         let chunk = chunk.to_vec();
         let written =
-            queue.db.call(DbLane::Normal, move |tx| cache::remember_lost(tx, row, &chunk, until)).await;
+            queue.db.call(DbLane::Normal, move |tx| cache::remember_lost(tx, row, &chunk, now)).await;
         written.map_err(|error| Trouble::unavailable(&error))?;
     }
     let mut requeued = 0;

@@ -5,6 +5,7 @@
 //! no receipt of the others.
 
 use nix_store::StoreError;
+use service_kit::clock::Time;
 use service_kit::shutdown::Stop;
 use service_kit::telemetry::chain;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -47,6 +48,7 @@ impl Lane {
                 return Some(Heard { fault: Some(closure_fault(&error)), rest: part, answer: false });
             }
         };
+        let begun = self.queue.clock.now();
         self.mark(&part, Event::Started);
         self.queue.metrics.attempt_started(&self.config.id);
         let (reports, inbox) = Reports::new();
@@ -61,7 +63,7 @@ impl Lane {
         let mut answer = heard.answer | matches!(result, Ok(_) | Err(Fault::Failed { .. }));
         let fault = match result {
             Ok(pushed) => {
-                self.keep(pushed).await;
+                self.keep(pushed, begun).await;
                 heard.rest_is_owed().then(|| {
                     let why = "the engine ended without a word on this path: a fault of this program";
                     Fault::failed(FaultClass::Failed, why)
@@ -133,7 +135,7 @@ impl Lane {
     }
 
     /// Remembers what an attempt left behind beside its reports.
-    async fn keep(&self, pushed: Pushed) {
+    async fn keep(&self, pushed: Pushed, begun: Time) {
         if pushed.bytes > 0 {
             let (row, bytes) = (self.row, pushed.bytes);
             self.queue.metrics.pushed(&self.config.id, bytes);
@@ -141,7 +143,7 @@ impl Lane {
                 crate::store::lease::add_bytes(tx, row, bytes)
             });
         }
-        self.remember_present(&pushed.present).await;
+        self.remember_present(&pushed.present, begun).await;
     }
 }
 

@@ -168,15 +168,15 @@ impl Lane {
         crate::roots::release_all(&self.queue.roots, paths).await;
     }
 
-    /// Remembers a closure the destination has now. Only saves work later, so nobody waits for it.
-    pub(super) async fn remember_present(&self, closure: &[StorePath]) {
+    /// Remembers a closure the destination had in an attempt that began then. Only saves work later, so nobody waits for it.
+    pub(super) async fn remember_present(&self, closure: &[StorePath], begun: Time) {
         let (row, until) = (self.row, self.queue.clock.now() + self.config.presence_ttl);
         for chunk in closure.chunks(PRESENT_CHUNK) {
             let chunk = chunk.to_vec();
             let written = self
                 .queue
                 .db
-                .call(DbLane::Bulk, move |tx| cache::remember_present(tx, row, &chunk, until))
+                .call(DbLane::Bulk, move |tx| cache::remember_present(tx, row, &chunk, begun, until))
                 .await;
             if let Err(error) = written {
                 tracing::debug!("presence not remembered: {}", chain(&error)); // asked again next time

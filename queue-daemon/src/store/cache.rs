@@ -1,11 +1,16 @@
 //! Statements about what destinations have: paths that are there or were lost, archives that were sent, and which cache
 //! it was.
 
+use std::time::Duration;
+
 use nix_types::StorePath;
 use rusqlite::{Connection, OptionalExtension, params};
 use service_kit::clock::Time;
 
 use super::{RowError, ms, unsigned};
+
+/// How long it is remembered that a path was lost, should nobody send it.
+const LOST_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// What is remembered of a path at a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,33 +51,40 @@ pub(crate) fn is_present(
     Ok(remembered(conn, destination, path, now)? == Remembered::There)
 }
 
-/// Remembers that a destination has these paths, until `until`.
-pub(crate) fn remember_present(
-    tx: &Connection,
-    destination: i64,
-    paths: &[StorePath],
-    until: Time,
-) -> Result<(), RowError> {
-    remember(tx, destination, paths, ms(until))
-}
-
-/// Remembers that a destination has lost these paths, until `until` or until they are there again: their rows have
-/// that time with a minus.
+/// Remembers that a destination was found at `now` to have lost these paths, for 30 days or until they are there again:
+/// their rows have the end of that time with a minus.
 pub(crate) fn remember_lost(
     tx: &Connection,
     destination: i64,
     paths: &[StorePath],
-    until: Time,
+    now: Time,
 ) -> Result<(), RowError> {
-    remember(tx, destination, paths, -ms(until))
-}
-
-fn remember(tx: &Connection, destination: i64, paths: &[StorePath], until_ms: i64) -> Result<(), RowError> {
     let mut insert = tx.prepare_cached(
         "INSERT OR REPLACE INTO presence (destination, path, until_ms) VALUES (?1, ?2, ?3)",
     )?;
     for path in paths {
-        insert.execute(params![destination, path.as_str(), until_ms])?;
+        insert.execute(params![destination, path.as_str(), -ms(now + LOST_FOR)])?;
+    }
+    Ok(())
+}
+
+/// Remembers that a destination had these paths in an attempt that began at `begun`, until `until`. What was learnt since
+/// holds: another cache in its place, and paths it was found to have lost.
+pub(crate) fn remember_present(
+    tx: &Connection,
+    destination: i64,
+    paths: &[StorePath],
+    begun: Time,
+    until: Time,
+) -> Result<(), RowError> {
+    let mut insert = tx.prepare_cached(
+        "INSERT INTO presence (destination, path, until_ms)
+         SELECT id, ?2, ?3 FROM destination WHERE id = ?1 AND since_ms <= ?4
+         ON CONFLICT (destination, path) DO UPDATE SET until_ms = excluded.until_ms WHERE until_ms > ?5",
+    )?;
+    for path in paths {
+        let lost_before = -ms(begun + LOST_FOR);
+        insert.execute(params![destination, path.as_str(), ms(until), ms(begun), lost_before])?;
     }
     Ok(())
 }
@@ -158,4 +170,40 @@ pub(crate) fn expire_archives(tx: &Connection, now: Time, limit: u32) -> Result<
         params![ms(now), limit],
     )?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::schema::MIGRATIONS;
+
+    #[test]
+    fn what_an_attempt_saw_does_not_replace_what_was_learnt_since_it_began() {
+        let conn = Connection::open_in_memory().unwrap();
+        for migration in MIGRATIONS {
+            conn.execute_batch(migration.sql).unwrap();
+        }
+        conn.execute("INSERT INTO destination (id, name) VALUES (1, 'one')", []).unwrap();
+        let path =
+            |name: &str| StorePath::parse_str(&format!("/nix/store/{}-{name}", "0".repeat(32))).unwrap();
+        let at = |second: i64| Time::from_ms(second * 1_000);
+        let says = |name: &str| remembered(&conn, 1, path(name).as_str(), at(20)).unwrap();
+        let saw = |name: &str, begun: i64| {
+            remember_present(&conn, 1, &[path(name)], at(begun), at(1_000)).unwrap();
+        };
+        saw("a", 1);
+        assert_eq!(says("a"), Remembered::There);
+        // Lost while an attempt was under way that had seen it, and sent again by a later one.
+        remember_lost(&conn, 1, &[path("a")], at(10)).unwrap();
+        saw("a", 5);
+        assert_eq!(says("a"), Remembered::Lost);
+        saw("a", 11);
+        assert_eq!(says("a"), Remembered::There);
+        // Another cache came while an attempt was under way.
+        forget(&conn, 1, at(15)).unwrap();
+        saw("b", 12);
+        assert_eq!(says("b"), Remembered::Nothing);
+        saw("b", 16);
+        assert_eq!(says("b"), Remembered::There);
+    }
 }
