@@ -59,7 +59,7 @@ async fn expire(queue: &Queue, stop: &Stop) -> Result<(), Infallible> {
             queue.db.call(DbLane::Bulk, move |tx| admin::expire(tx, now, done_before, dead_before)).await;
         match expired {
             // There may be more than a chunk.
-            Ok(paths) if !paths.is_empty() => {
+            Ok((paths, true)) => {
                 let paths = paths.iter().filter_map(|path| StorePath::parse(path.as_bytes()).ok()).collect();
                 release_all(&queue.roots, paths).await;
             }

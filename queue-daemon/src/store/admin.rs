@@ -76,14 +76,15 @@ pub(crate) fn set_paused(
     )?)
 }
 
-/// Forgets finished deliveries older than their retention, at most a chunk; returns their paths. Requests without
+/// Forgets finished deliveries older than their retention, at most a chunk; returns their paths, and whether there
+/// may be more. Requests without
 /// deliveries go with them once they are as old; so does presence that has run out.
 pub(crate) fn expire(
     tx: &Connection,
     now: Time,
     done_before: Time,
     dead_before: Time,
-) -> Result<Vec<String>, RowError> {
+) -> Result<(Vec<String>, bool), RowError> {
     let old = lease::ids(
         tx,
         "SELECT id FROM (
@@ -103,13 +104,14 @@ pub(crate) fn expire(
            LIMIT ?2)",
         params![ms(done_before), CHUNK_ROWS],
     )?;
-    tx.execute(
+    let presence = tx.execute(
         "DELETE FROM presence WHERE (destination, path) IN (
            SELECT destination, path FROM presence WHERE abs(until_ms) <= ?1 LIMIT ?2)",
         params![ms(now), CHUNK_ROWS],
     )?;
-    super::cache::expire_archives(tx, now, CHUNK_ROWS)?;
-    Ok(paths)
+    let archives = super::cache::expire_archives(tx, now, CHUNK_ROWS)?;
+    let more = !paths.is_empty() || presence.max(archives) >= CHUNK_ROWS as usize;
+    Ok((paths, more))
 }
 
 /// The paths after `after`, in order, that must be kept from the garbage collector; at most `limit`.
@@ -124,4 +126,34 @@ pub(crate) fn needed_paths(conn: &Connection, after: &str, limit: u32) -> Result
 /// True when a destination of this name has ever been configured.
 pub(crate) fn destination_exists(conn: &Connection, name: &str) -> Result<bool, RowError> {
     Ok(conn.query_row("SELECT 1 FROM destination WHERE name = ?1", [name], |_| Ok(())).optional()?.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::schema::MIGRATIONS;
+
+    #[test]
+    fn what_is_over_is_found_by_an_index_and_forgotten_chunk_by_chunk() {
+        let conn = Connection::open_in_memory().unwrap();
+        for migration in MIGRATIONS {
+            conn.execute_batch(migration.sql).unwrap();
+        }
+        conn.execute("INSERT INTO destination (id, name) VALUES (1, 'one')", []).unwrap();
+        for (number, until) in (0..2_000).zip([-5, 5, -50, 50].into_iter().cycle()) {
+            let insert = "INSERT INTO presence (destination, path, until_ms) VALUES (1, ?1, ?2)";
+            conn.execute(insert, params![format!("p{number}"), until]).unwrap();
+        }
+        let plan =
+            "EXPLAIN QUERY PLAN SELECT destination, path FROM presence WHERE abs(until_ms) <= 9 LIMIT 5";
+        let plan: String = conn.query_row(plan, [], |row| row.get(3)).unwrap();
+        assert!(plan.contains("presence_by_end"), "{plan}");
+        let at = Time::from_ms(9);
+        let mut rounds = 0;
+        while expire(&conn, at, Time::from_ms(0), Time::from_ms(0)).unwrap().1 {
+            rounds += 1;
+        }
+        let left: i64 = conn.query_row("SELECT count(*) FROM presence", [], |row| row.get(0)).unwrap();
+        assert_eq!((rounds, left), (2, 1_000));
+    }
 }

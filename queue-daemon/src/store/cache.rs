@@ -162,14 +162,13 @@ pub(crate) fn identify(
     Ok(before.is_some())
 }
 
-/// Forgets archives whose time is over, at most `limit`.
-pub(crate) fn expire_archives(tx: &Connection, now: Time, limit: u32) -> Result<(), RowError> {
-    tx.execute(
+/// Forgets archives whose time is over, at most `limit`; returns how many.
+pub(crate) fn expire_archives(tx: &Connection, now: Time, limit: u32) -> Result<usize, RowError> {
+    Ok(tx.execute(
         "DELETE FROM archive WHERE (destination, key) IN (
            SELECT destination, key FROM archive WHERE until_ms <= ?1 LIMIT ?2)",
         params![ms(now), limit],
-    )?;
-    Ok(())
+    )?)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "queue", sql: QUEUE },
     Migration { version: 2, name: "claims of several runs", sql: CLAIMS },
     Migration { version: 3, name: "what destinations have", sql: CACHES },
+    Migration { version: 4, name: "the end of what is remembered", sql: ENDS },
 ];
 
 const QUEUE: &str = "
@@ -154,4 +155,10 @@ CREATE TABLE archive (
   until_ms INTEGER NOT NULL,
   PRIMARY KEY (destination, key)
 ) WITHOUT ROWID;
+";
+
+/// What is over is found without a look at all that is not.
+const ENDS: &str = "
+CREATE INDEX presence_by_end ON presence(abs(until_ms));
+CREATE INDEX archive_by_end ON archive(until_ms);
 ";
