@@ -133,7 +133,7 @@ pub enum LogFormat {
 /// `serve`
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// What to log, such as `info` or `eka_queue=debug` [default: $EKA_LOG, else info]
+    /// What to log, such as `info` or `eka_queue=debug` [default: $EKA_LOG, else $RUST_LOG, else info]
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
     /// How to log
@@ -205,7 +205,7 @@ pub struct PushArgs {
     /// Queue everything the paths need as deliveries of their own
     #[arg(long, requires = "paths", conflicts_with = "all_valid")]
     pub closure: bool,
-    /// Queue every path of the store
+    /// Queue every path of the store but derivations
     #[arg(long)]
     pub all_valid: bool,
     /// With --all-valid: only what was built on this machine
