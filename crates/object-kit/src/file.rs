@@ -97,7 +97,7 @@ impl File {
         self.staged.lock().unwrap_or_else(PoisonError::into_inner).push(staged);
     }
 
-    /// Writes objects whose bytes are at hand, all in one go; ends behind the first that fails.
+    /// Writes objects whose bytes are at hand, all in one go; ends behind the first that fails or is left as it was.
     async fn write_all(&self, objects: Vec<NewObject>) -> Vec<Result<Put, ObjectError>> {
         for NewObject { body, .. } in &objects {
             for throttle in &self.throttles {
@@ -110,9 +110,9 @@ impl File {
             let mut written = Vec::with_capacity(objects.len());
             for object in objects {
                 let one = write_one(&root, &object, &threads);
-                let failed = one.is_err();
+                let goes_on = one.as_ref().is_ok_and(|(put, _)| put.outcome == Outcome::Stored);
                 written.push(one);
-                if failed {
+                if !goes_on {
                     break;
                 }
             }

@@ -193,6 +193,10 @@ impl Http {
 const ANSWER_MAX: usize = 1 << 20;
 
 impl Objects for Http {
+    fn is_forbidding(&self) -> bool {
+        self.forbids.load(Ordering::Relaxed)
+    }
+
     fn get<'a>(&'a self, key: &'a str, bytes_max: usize) -> Work<'a, Result<Option<Found>, ObjectError>> {
         Box::pin(async move {
             let answer = self.question(&Method::GET, key, bytes_max).await;

@@ -94,6 +94,11 @@ pub trait Objects: Send + Sync {
     /// [`ObjectError`]
     fn delete<'a>(&'a self, key: &'a str) -> Work<'a, Result<(), ObjectError>>;
 
+    /// Whether the place has answered that something may not be read, which was taken for absent.
+    fn is_forbidding(&self) -> bool {
+        false
+    }
+
     /// Whether objects are files of this machine: many of them cost less together than at once, and what was put becomes
     /// visible in the order of the puts.
     fn is_local(&self) -> bool {
@@ -115,16 +120,16 @@ pub trait Objects: Send + Sync {
         })
     }
 
-    /// [`Objects::put`] for many objects, one after the other; ends behind the first that fails, so there may be fewer
-    /// results than objects.
+    /// [`Objects::put`] for many objects, one after the other; ends behind the first that fails or met another
+    /// ([`Outcome::Existed`]), so there may be fewer results than objects.
     fn put_all<'a>(&'a self, objects: &'a [NewObject]) -> Work<'a, Vec<Result<Put, ObjectError>>> {
         Box::pin(async move {
             let mut all = Vec::with_capacity(objects.len());
             for NewObject { key, body, meta } in objects {
                 let put = self.put(key, body.clone(), meta).await;
-                let failed = put.is_err();
+                let goes_on = put.as_ref().is_ok_and(|put| put.outcome == Outcome::Stored);
                 all.push(put);
-                if failed {
+                if !goes_on {
                     break;
                 }
             }

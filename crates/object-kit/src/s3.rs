@@ -300,6 +300,10 @@ struct NoListing;
 struct ListedOnly;
 
 impl Objects for S3 {
+    fn is_forbidding(&self) -> bool {
+        self.core.cannot_list()
+    }
+
     fn get<'a>(&'a self, key: &'a str, bytes_max: usize) -> Work<'a, Result<Option<Found>, ObjectError>> {
         Box::pin(async move {
             let call = Call { key: Some(key), headers: past_caches(), bytes_max, ..Call::new(Method::GET) };

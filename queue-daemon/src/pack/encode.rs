@@ -20,6 +20,8 @@ use super::{CHUNK_BYTES, Job, Packed};
 /// What each thread of zstd compresses at once, in bytes. It holds about twelve times that and eight times its window;
 /// with four times as much, archives are 0.6 % smaller and the memory there is does not suffice.
 pub(super) const ZSTD_JOB_BYTES: u32 = 1 << 20;
+/// The tables of higher levels are not kept for the next archive: they may have 90 MB.
+const LEVEL_KEPT_MAX: i32 = 8;
 /// Room for a small archive that is kept for the next one, in bytes.
 const NAR_KEPT_BYTES: usize = 1 << 20;
 
@@ -119,6 +121,9 @@ fn encode_at_once(
     let compressed = zstd.set_compression_level(level).and_then(|()| zstd.compress(nar));
     let mut compressed = compressed.map_err(PackError::Compress)?;
     compressed.shrink_to_fit(); // it was made for the worst case, and may be kept
+    if level > LEVEL_KEPT_MAX {
+        *zstd = zstd::bulk::Compressor::default();
+    }
     let mut left = Bytes::from(compressed);
     let (file_hash, file_size) = (Sha256::of(&left), left.len() as u64);
     while !left.is_empty() {

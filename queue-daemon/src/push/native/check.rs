@@ -8,12 +8,14 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use nix_types::cache_info::{CACHE_INFO, CACHE_INFO_BYTES_MAX};
 use nix_types::{NarInfo, StorePath};
 use object_kit::{KEY_MAX, Objects};
 use service_kit::text::one_line;
 
 use super::presence::Seen;
 use super::{Native, faults};
+use crate::delivery::FaultClass;
 use crate::push::{Check, Checked, Fault, Work, keys};
 
 /// Paths that one check looks at, closures included; what is beyond them is taken to be there.
@@ -25,6 +27,7 @@ impl Native {
     /// Looks at paths and everything they need.
     pub(super) async fn look_at(&self, paths: &[StorePath]) -> Result<Checked, Fault> {
         let objects = self.place.open();
+        self.may_be_asked(&*objects).await?;
         let mut graph = Graph::new(paths);
         loop {
             let asked = graph.unknown();
@@ -32,9 +35,9 @@ impl Native {
                 break;
             }
             let all: Vec<&StorePath> = asked.iter().collect();
-            let mut seen = self.ask_presence(&*objects, &all, &vec![true; all.len()]).await?;
+            let seen = self.ask_presence(&*objects, &all, &vec![true; all.len()]).await?;
             if graph.nodes.is_empty() {
-                seen = self.unsigned_apart(seen, &asked).await?;
+                graph.unsigned = self.unsigned_of(&seen, &asked).await?;
             }
             let archives: Vec<Work<'_, Result<Node, Fault>>> =
                 seen.into_iter().map(|seen| self.node(&*objects, seen)).collect();
@@ -47,25 +50,34 @@ impl Native {
         Ok(graph.judge(paths.len()))
     }
 
-    /// What was asked for and lost a signature of ours counts as of no use. Of a path that has left the store nothing is
-    /// known.
-    async fn unsigned_apart(&self, seen: Vec<Seen>, paths: &[StorePath]) -> Result<Vec<Seen>, Fault> {
-        let (files, store, paths) = (self.key_files.clone(), Arc::clone(&self.store), paths.to_vec());
+    /// Which of the paths lack a signature of ours. Of a path that has left the store nothing is known.
+    async fn unsigned_of(&self, seen: &[Seen], paths: &[StorePath]) -> Result<Vec<bool>, Fault> {
+        let (files, store) = (self.key_files.clone(), Arc::clone(&self.store));
+        let (seen, paths) = (seen.to_vec(), paths.to_vec());
         let judged = tokio::task::spawn_blocking(move || {
             let keys = keys::read_all(&files)?;
-            let judge = |(seen, path): (Seen, StorePath)| match seen {
-                Seen::Says(narinfo) if !keys.is_empty() => {
-                    let info = store.path_info(&path).ok().flatten();
-                    match info.is_some_and(|info| Self::lacks_signature(&info, &narinfo, &keys)) {
-                        true => Seen::Useless("lacks a signature of ours".into()),
-                        false => Seen::Says(narinfo),
-                    }
-                }
-                seen => seen,
+            let judge = |(seen, path): (Seen, StorePath)| {
+                let Seen::Says(narinfo) = seen else { return false };
+                let info = if keys.is_empty() { None } else { store.path_info(&path).ok().flatten() };
+                info.is_some_and(|info| Self::lacks_signature(&info, &narinfo, &keys))
             };
             Ok(seen.into_iter().zip(paths).map(judge).collect())
         });
         judged.await.expect("judging signatures does not panic: it returns its errors")
+    }
+
+    /// A server that answers 403 for what is absent answers so for everything once it does not know us any more.
+    async fn may_be_asked(&self, objects: &dyn Objects) -> Result<(), Fault> {
+        let found = objects.get(CACHE_INFO, CACHE_INFO_BYTES_MAX).await;
+        let found = found.map_err(|error| faults::of_object(&error))?;
+        if found.is_none() && objects.is_forbidding() {
+            let why = format!(
+                "{} lets us read nothing, not even {CACHE_INFO}: what is absent cannot be told from what may not be read",
+                self.shown
+            );
+            return Err(Fault::failed(FaultClass::Unreachable, why));
+        }
+        Ok(())
     }
 
     fn node<'a>(&'a self, objects: &'a dyn Objects, seen: Seen) -> Work<'a, Result<Node, Fault>> {
@@ -124,12 +136,14 @@ struct Graph {
     places: HashMap<StorePath, usize>,
     /// Of the first so many paths.
     nodes: Vec<Node>,
+    /// Which of those that were asked for lack a signature of ours: no hole for what needs them.
+    unsigned: Vec<bool>,
 }
 
 impl Graph {
     fn new(paths: &[StorePath]) -> Self {
         let places = paths.iter().cloned().enumerate().map(|(place, path)| (path, place)).collect();
-        Self { paths: paths.to_vec(), places, nodes: Vec::new() }
+        Self { paths: paths.to_vec(), places, nodes: Vec::new(), unsigned: Vec::new() }
     }
 
     /// The paths nothing is known of yet.
@@ -177,7 +191,14 @@ impl Graph {
     }
 
     fn check(&self, place: usize, cause: Option<usize>) -> Check {
-        let Some(at_fault) = cause else { return Check::There };
+        let Some(at_fault) = cause else {
+            let is_unsigned = self.unsigned.get(place).is_some_and(|unsigned| *unsigned);
+            return if is_unsigned {
+                Check::Missing("its narinfo lacks a signature of ours".into())
+            } else {
+                Check::There
+            };
+        };
         let why = self.nodes[at_fault].fault.as_deref().unwrap_or_default();
         if at_fault == place {
             return Check::Missing(why.to_owned());

@@ -15,6 +15,15 @@ use crate::delivery::FaultClass;
 use crate::pack::{PackError, ReadError};
 use crate::push::Fault;
 
+/// What a folder could not make durable is about all that was under way there, not about one path: it ends the batch.
+pub(super) fn of_settle(error: &ObjectError) -> Fault {
+    match of_object(error) {
+        fault if fault.is_unreachable() => fault,
+        Fault::Failed { why, output, .. } => Fault::Failed { class: FaultClass::Unreachable, why, output },
+        fault => fault,
+    }
+}
+
 /// What an operation at a place came to.
 pub(super) fn of_object(error: &ObjectError) -> Fault {
     if let Some(read) = error.cause::<ReadError>() {

@@ -78,7 +78,7 @@ impl Native {
         found: Option<Found>,
     ) -> Result<(), Fault> {
         let mut joined = meant.clone();
-        let mut file = self.narinfo_file(&joined, false);
+        let mut file = self.narinfo_file(&joined);
         if let Some(found) = found {
             if let Seen::Says(says) = self.seen(Some(found.clone()), &meant.store_path)
                 && says.fingerprint() == joined.fingerprint()
@@ -86,13 +86,13 @@ impl Native {
                 let ours = &joined.signatures;
                 let new: Vec<_> = says.signatures.into_iter().filter(|one| !ours.contains(one)).collect();
                 joined.signatures.extend(new);
-                file = self.narinfo_file(&joined, false);
+                file = self.narinfo_file(&joined);
             }
             file.meta = file.meta.matching(&found);
         }
         let put = objects.put(&file.key, file.body, &file.meta).await;
         put.map_err(|error| faults::of_object(&error))?;
-        objects.settle().await.map_err(|error| faults::of_object(&error))
+        objects.settle().await.map_err(|error| faults::of_settle(&error))
     }
 }
 

@@ -62,7 +62,7 @@ impl Native {
             return Ok(());
         }
         self.put_notes(objects, wanted).await?;
-        objects.settle().await.map_err(|error| faults::of_object(&error))
+        objects.settle().await.map_err(|error| faults::of_settle(&error))
     }
 
     /// Puts what goes with a path.
@@ -103,27 +103,31 @@ impl Native {
     /// One that is there already keeps its signatures and gets ours; one that says otherwise stays.
     async fn put_realisation(&self, objects: &dyn Objects, mut ours: Realisation) -> Result<(), Fault> {
         let key = ours.id.key();
-        let mut meta = Meta::new("application/json").create();
         for _ in 0..TRIES {
+            let found = objects.get(&key, REALISATION_BYTES_MAX).await;
+            let found = found.map_err(|error| faults::of_object(&error))?;
+            let meta = Meta::new("application/json");
+            let meta =
+                found.as_ref().map_or_else(|| meta.clone().create(), |found| meta.clone().matching(found));
+            // What is none is of no use to anybody, and is replaced.
+            let text = found.map(|found| String::from_utf8_lossy(&found.bytes).into_owned());
+            let theirs = text.and_then(|text| Realisation::parse(&text, self.store_dir()).ok());
+            if let Some(theirs) = theirs {
+                if theirs.fingerprint() != ours.fingerprint() {
+                    tracing::warn!(destination = %self.id, "{key} at {} names another path; it stays", self.shown);
+                    return Ok(());
+                }
+                if ours.signatures.iter().all(|one| theirs.signatures.contains(one)) {
+                    return Ok(());
+                }
+                let new = theirs.signatures.into_iter().filter(|one| !ours.signatures.contains(one));
+                let new: Vec<Signature> = new.collect();
+                ours.signatures.extend(new);
+            }
             let put = objects.put(&key, Bytes::from(ours.to_json()), &meta).await;
             if put.map_err(|error| faults::of_object(&error))?.outcome == Outcome::Stored {
                 return Ok(());
             }
-            let found = objects.get(&key, REALISATION_BYTES_MAX).await;
-            let Some(found) = found.map_err(|error| faults::of_object(&error))? else { continue };
-            meta = Meta::new("application/json").matching(&found);
-            let text = String::from_utf8_lossy(&found.bytes);
-            let Ok(theirs) = Realisation::parse(&text, self.store_dir()) else { continue }; // of no use to anybody
-            if theirs.fingerprint() != ours.fingerprint() {
-                tracing::warn!(destination = %self.id, "{key} at {} names another path; it stays", self.shown);
-                return Ok(());
-            }
-            if ours.signatures.iter().all(|one| theirs.signatures.contains(one)) {
-                return Ok(());
-            }
-            let new = theirs.signatures.into_iter().filter(|one| !ours.signatures.contains(one));
-            let new: Vec<Signature> = new.collect();
-            ours.signatures.extend(new);
         }
         let why = format!("{key} at {} is changed by others again and again", self.shown);
         Err(Fault::failed(FaultClass::Failed, why))

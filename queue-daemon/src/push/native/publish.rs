@@ -30,8 +30,6 @@ pub(super) struct Publication {
     pub(super) place: usize,
     /// What is to be read back.
     pub(super) narinfo: NarInfo,
-    /// Whether a narinfo that is there is of no use, and is replaced.
-    replaces: bool,
     /// What goes with it.
     extras: Vec<Extra>,
     /// What is to be looked for that goes with it.
@@ -53,7 +51,6 @@ impl Native {
         place: usize,
         info: &PathInfo,
         uploaded: &Uploaded,
-        replaces: bool,
         notes: Wanted,
     ) -> Publication {
         let mut narinfo = NarInfo {
@@ -72,14 +69,14 @@ impl Native {
         };
         notes.keys.iter().for_each(|key| narinfo.sign(key));
         let extras = self.of_listing(&narinfo, uploaded);
-        Publication { place, narinfo, replaces, extras, notes }
+        Publication { place, narinfo, extras, notes }
     }
 
     /// What is to be published of a path that is there already: the same with our signatures.
     pub(super) fn signed_anew(place: usize, there: &NarInfo, notes: Wanted) -> Publication {
         let mut narinfo = there.clone();
         notes.keys.iter().for_each(|key| narinfo.sign(key));
-        Publication { place, narinfo, replaces: false, extras: Vec::new(), notes }
+        Publication { place, narinfo, extras: Vec::new(), notes }
     }
 
     /// Whether a narinfo lacks a signature of ours that it may get. It may when it says of the path what Nix registered;
@@ -112,7 +109,7 @@ impl Native {
 
     /// Publishes paths, references first. Where objects become visible in the order of the puts (a folder) they may
     /// need each other; elsewhere they may not. Says for each what came of it, by its place, in their order; nothing of
-    /// those that were not tried because one before them failed.
+    /// those that were not tried because one before them failed or met another.
     pub(super) async fn publish(
         &self,
         objects: &dyn Objects,
@@ -121,8 +118,7 @@ impl Native {
         let (group, mut failed) = self.put_extras(objects, group).await;
         // Archives are durable before a narinfo names them, and so are the narinfo files of the group before this one.
         objects.settle().await.map_err(|error| faults::of_object(&error))?;
-        let files: Vec<NewObject> =
-            group.iter().map(|one| self.narinfo_file(&one.narinfo, one.replaces)).collect();
+        let files: Vec<NewObject> = group.iter().map(|one| self.narinfo_file(&one.narinfo)).collect();
         let put = put_all(objects, &files).await;
         objects.settle().await.map_err(|error| faults::of_object(&error))?;
         let mut written = Vec::with_capacity(group.len());
@@ -167,9 +163,8 @@ impl Native {
         self.put_notes(objects, &one.notes).await
     }
 
-    pub(super) fn narinfo_file(&self, narinfo: &NarInfo, replaces: bool) -> NewObject {
-        let meta = Meta::new("text/x-nix-narinfo");
-        let meta = if replaces { meta } else { meta.create() };
+    pub(super) fn narinfo_file(&self, narinfo: &NarInfo) -> NewObject {
+        let meta = Meta::new("text/x-nix-narinfo").create();
         let encoding = self.url.params.transport.narinfo_compression;
         let (body, meta) = encoding::apply(narinfo.to_text(), encoding, meta);
         NewObject { key: NarInfo::key_of(&narinfo.store_path), body, meta }

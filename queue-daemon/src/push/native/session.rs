@@ -91,10 +91,14 @@ async fn run_with(
     session.drive().await
 }
 
-/// Waits for another batch that sends a path. What that batch read back after its write is proof enough: it is of this
-/// moment and of this cache.
-async fn wait(waiting: Waiting) -> Sent {
-    waiting.arrives().await.map_or(Sent::Left, Sent::There)
+/// Waits for another batch that sends a path. What that batch read back after its write is proof enough that it is there:
+/// it is of this moment and of this cache. A receipt takes its archive besides, which that batch may only have signed.
+async fn wait(objects: &dyn Objects, waiting: Waiting, is_leased: bool) -> Result<Sent, Fault> {
+    let Some(narinfo) = waiting.arrives().await else { return Ok(Sent::Left) };
+    if is_leased && archive_fault(objects, &narinfo).await?.is_some() {
+        return Ok(Sent::Left);
+    }
+    Ok(Sent::There(narinfo))
 }
 
 /// A path to be sent, signed or waited for.
@@ -181,7 +185,7 @@ impl<'a> Session<'a> {
                 }
                 Todo::Nothing(None) if asked => session.pushed.present.push(info.path.clone()),
                 Todo::Nothing(None) => {} // remembered already
-                Todo::Send | Todo::Renew | Todo::Sign(_) | Todo::Wait(_) => {
+                Todo::Send | Todo::Sign(_) | Todo::Wait(_) => {
                     nodes.push(Node { info, todo, known: None, uploaded: None, flight: None });
                 }
             }
@@ -304,7 +308,9 @@ impl<'a> Session<'a> {
                 }));
             }
             Claim::Theirs(waiting) => {
-                under_way.theirs.push(Box::pin(async move { (place, Ok(wait(waiting).await)) }));
+                let is_leased = self.leased.contains_key(info.path.as_str());
+                let wait = async move { (place, wait(objects, waiting, is_leased).await) };
+                under_way.theirs.push(Box::pin(wait));
             }
         }
     }
@@ -323,8 +329,9 @@ impl<'a> Session<'a> {
                     self.plan.archived(place);
                 }
                 Ok(Sent::There(narinfo)) => {
-                    self.plan.published(place);
-                    self.delivered(self.nodes[place].info, &narinfo, None);
+                    // What goes with it is ours to bring.
+                    self.nodes[place].todo = Todo::Wait(Some(Box::new((*narinfo).clone())));
+                    self.plan.archived(place);
                 }
                 Ok(Sent::Left) => self.order.push_front(place),
                 Err(fault) => self.failed(place, fault)?,
@@ -350,6 +357,9 @@ impl<'a> Session<'a> {
                 return Ok(None);
             }
             for place in ready {
+                if self.plan.has_failed(place) {
+                    continue; // with one before it
+                }
                 match &self.nodes[place].todo {
                     Todo::Wait(_) if self.plan.lacks(place) => {} // part of it is in this group: later
                     Todo::Wait(narinfo) => {
@@ -359,8 +369,12 @@ impl<'a> Session<'a> {
                             Err(fault) => self.failed(place, fault)?,
                         }
                     }
-                    Todo::Nothing(_) | Todo::Send | Todo::Renew | Todo::Sign(_) => {
+                    Todo::Nothing(_) | Todo::Send | Todo::Sign(_) => {
                         group.push(self.publication(place));
+                        // It meets the one it is to replace, which ends a group where order counts.
+                        if in_order && matches!(self.nodes[place].todo, Todo::Sign(_)) {
+                            break;
+                        }
                     }
                 }
             }
@@ -384,9 +398,8 @@ impl<'a> Session<'a> {
         if let Todo::Sign(there) = &node.todo {
             return Native::signed_anew(place, there, self.wanted(node.info));
         }
-        let replaces = node.todo == Todo::Renew;
         let uploaded = node.uploaded.as_ref().expect("a path is ready when its archive is there");
-        engine.publication(place, node.info, uploaded, replaces, self.wanted(node.info))
+        engine.publication(place, node.info, uploaded, self.wanted(node.info))
     }
 
     fn published(&mut self, place: usize, result: Result<NarInfo, Fault>) -> Result<(), Fault> {

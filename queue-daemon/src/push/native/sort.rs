@@ -1,7 +1,7 @@
 //! From what a destination has to what is to be done: pure.
 //!
 //! In flow the paths of a closure, references first, and what is known of each; out flows, for each, that nothing is
-//! to be done, that it is to be sent, renewed or signed, or that it only has to wait: it is there, but something it needs is
+//! to be done, that it is to be sent or signed, or that it only has to wait: it is there, but something it needs is
 //! not, so that nobody could have it from there yet.
 
 use std::collections::HashSet;
@@ -18,8 +18,6 @@ pub(super) enum Todo {
     Nothing(Option<Box<NarInfo>>),
     /// Its archive and its narinfo are to be sent.
     Send,
-    /// The same, and the narinfo in its place is of no use to anybody.
-    Renew,
     /// It is there and lacks a signature.
     Sign(Box<NarInfo>),
     /// It is there, and counts once what it needs is there.
@@ -40,8 +38,7 @@ pub(super) fn sort(
             .iter()
             .any(|reference| *reference != info.path && open.contains(reference.as_str()));
         let todo = match seen {
-            Seen::Absent => Todo::Send,
-            Seen::Useless(_) => Todo::Renew,
+            Seen::Absent | Seen::Useless(_) => Todo::Send,
             Seen::Says(narinfo) if is_unsigned(info, &narinfo) => Todo::Sign(narinfo),
             Seen::Says(narinfo) if waits => Todo::Wait(Some(narinfo)),
             Seen::Says(narinfo) => Todo::Nothing(Some(narinfo)),
@@ -89,6 +86,6 @@ mod tests {
     #[test]
     fn what_is_no_narinfo_is_sent_in_its_place() {
         let seen = vec![Seen::Useless("is no text".into())];
-        assert_eq!(sort(&[info(0, &[])], seen, |_, _| false), [Todo::Renew]);
+        assert_eq!(sort(&[info(0, &[])], seen, |_, _| false), [Todo::Send]);
     }
 }
