@@ -318,6 +318,22 @@ mod tests {
         }
     }
 
+    /// cargo-fuzz builds what the manifest names, and passes over the rest in silence.
+    #[test]
+    fn every_target_is_built_and_has_seeds_and_words() {
+        let manifest = fs::read_to_string(fuzz().join("Cargo.toml")).unwrap();
+        let mut targets = 0;
+        for entry in fs::read_dir(fuzz().join("fuzz_targets")).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            let bin = format!("name = \"{name}\"\npath = \"fuzz_targets/{name}.rs\"\n");
+            assert!(manifest.contains(&bin), "{name} is in fuzz/Cargo.toml");
+            assert!(!corpus(name).is_empty() && !tokens(name).is_empty(), "{name} has seeds and words");
+            targets += 1;
+        }
+        assert_eq!(targets, manifest.matches("[[bin]]").count());
+    }
+
     #[test]
     fn words_of_a_dictionary_are_any_bytes() {
         assert_eq!(unescaped(r#"a\x00\xff\"\\"#), b"a\x00\xff\"\\");
