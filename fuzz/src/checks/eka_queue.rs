@@ -1,10 +1,16 @@
-//! The queue daemon: its configuration, and requests on its control socket.
+//! The queue daemon: its configuration, requests on its control socket, and small files that a cache has stored.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use eka_queue::config::{Config, LOCAL_STORE};
 use eka_queue::control::protocol::Request;
+use eka_queue::push::stored_text;
+use nix_types::cache_url::Encoding;
+use object_kit::Found;
+
+/// Most bytes of a stored text that are asked for here.
+const STORED_MAX: usize = 4096;
 
 /// A configuration: what is taken keeps the rules between its values, what is refused is so line by line, in text that
 /// can be shown.
@@ -48,4 +54,37 @@ pub fn control_request(bytes: &[u8]) {
     assert!(!line.contains(&b'\n'), "a request is one line");
     let again: Request = serde_json::from_slice(&line).expect("what was said can be read");
     assert_eq!(again, request);
+}
+
+/// A stored file behind a line with its encoding, `-` for one that the place did not say: a text within the bound,
+/// whatever is packed in it, the same text each time, or words that can be shown.
+pub fn stored_file(bytes: &[u8]) {
+    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+    let word = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let body = bytes.get(end + 1..).unwrap_or_default();
+    let found = Found {
+        bytes: body.to_vec().into(),
+        content_encoding: (word != "-").then(|| word.clone()),
+        tag: None,
+        modified: None,
+    };
+    for ours in [Encoding::None, Encoding::Gzip] {
+        let read = stored_text(&found, ours, STORED_MAX);
+        match &read {
+            Ok(text) => {
+                assert!(text.len() <= STORED_MAX);
+                if matches!(word.as_str(), "" | "identity") {
+                    assert_eq!(text.as_bytes(), body, "what is not encoded is as it is stored");
+                }
+                assert_eq!(stored_text(&found, ours, text.len()).as_ref(), Ok(text), "the bound is exact");
+                if let Some(less) = text.len().checked_sub(1) {
+                    assert!(stored_text(&found, ours, less).is_err(), "the bound is exact");
+                }
+            }
+            Err(why) => assert!(why.len() < 500 && !why.contains(char::is_control), "{why}"),
+        }
+        if word != "-" {
+            assert_eq!(read, stored_text(&found, Encoding::None, STORED_MAX), "what the place says counts");
+        }
+    }
 }

@@ -21,6 +21,8 @@ use tokio::sync::mpsc;
 
 use crate::delivery::FaultClass;
 pub use crate::store::lease::Leased;
+#[doc(hidden)] // for the fuzz targets
+pub use native::encoding::undo as stored_text;
 
 /// A future an engine returns.
 pub type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,7 +1,9 @@
 //! What the fuzz targets check, on their corpus, mutations of it, and large inputs (`test_kit::mutate`).
 
+use std::io::Write;
+
 use service_kit::config::FILE_BYTES_MAX;
-use test_kit::mutate::{Shape, play, play_within};
+use test_kit::mutate::{Shape, TIME_MAX, play, play_within, within};
 
 #[expect(unreachable_pub, reason = "the fuzz targets reach them from outside")]
 #[path = "../../../fuzz/src/checks/eka_queue.rs"]
@@ -63,4 +65,24 @@ fn control_requests() {
         ],
         checks::control_request,
     );
+}
+
+#[test]
+fn stored_files() {
+    play(
+        "stored_file",
+        &[
+            Shape { head: "identity\n", part: "StorePath: {n}\n", tail: "" },
+            Shape { head: "gzip\n", part: "\0", tail: "" },
+            Shape { part: "x", ..Shape::default() },
+        ],
+        checks::stored_file,
+    );
+    // A bomb: 256 MiB of zeros.
+    let mut bomb = flate2::write::GzEncoder::new(b"gzip\n".to_vec(), flate2::Compression::best());
+    for _ in 0..256 {
+        bomb.write_all(&[0; 1 << 20]).unwrap();
+    }
+    let bomb = bomb.finish().unwrap();
+    assert!(within(TIME_MAX, || checks::stored_file(&bomb)).is_ok(), "it is not unpacked to its end");
 }

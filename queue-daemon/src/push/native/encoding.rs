@@ -9,6 +9,9 @@ use flate2::Compression;
 use nix_types::cache_url::Encoding;
 use object_kit::{Found, Meta};
 
+/// Characters of an encoding's name that are shown.
+const WORD_SHOWN_MAX: usize = 40;
+
 /// The bytes to store, and what says how.
 pub(super) fn apply(text: impl Into<Bytes>, encoding: Encoding, meta: Meta) -> (Bytes, Meta) {
     let text = text.into();
@@ -28,15 +31,28 @@ pub(super) fn apply(text: impl Into<Bytes>, encoding: Encoding, meta: Meta) -> (
 ///
 /// # Errors
 /// What is wrong, as the end of a sentence.
-pub(super) fn undo(found: &Found, ours: Encoding, bytes_max: usize) -> Result<String, String> {
+pub fn undo(found: &Found, ours: Encoding, bytes_max: usize) -> Result<String, String> {
     let gzip = match found.content_encoding.as_deref() {
         Some("gzip" | "x-gzip") => true,
         Some("" | "identity") => false,
-        Some(other) => return Err(format!("is encoded as {}", other.escape_debug())),
+        Some(other) => return Err(format!("is encoded as {}", shown(other))),
         None => ours == Encoding::Gzip && found.bytes.starts_with(&[0x1f, 0x8b]),
     };
-    let bytes = if gzip { gunzip(&found.bytes, bytes_max)? } else { found.bytes.to_vec() };
+    let bytes = if gzip { gunzip(&found.bytes, bytes_max)? } else { plain(&found.bytes, bytes_max)? };
     String::from_utf8(bytes).map_err(|_| "is no text".to_owned())
+}
+
+/// The beginning of a word that the place said, fit for one line.
+fn shown(word: &str) -> String {
+    word.chars().take(WORD_SHOWN_MAX).flat_map(char::escape_debug).collect()
+}
+
+fn plain(bytes: &[u8], bytes_max: usize) -> Result<Vec<u8>, String> {
+    if bytes.len() > bytes_max { Err(too_long(bytes_max)) } else { Ok(bytes.to_vec()) }
+}
+
+fn too_long(bytes_max: usize) -> String {
+    format!("has more than {bytes_max} bytes")
 }
 
 fn gunzip(bytes: &[u8], bytes_max: usize) -> Result<Vec<u8>, String> {
@@ -44,7 +60,7 @@ fn gunzip(bytes: &[u8], bytes_max: usize) -> Result<Vec<u8>, String> {
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
     let read = flate2::read::GzDecoder::new(bytes).take(limit).read_to_end(&mut plain);
     read.map_err(|error| format!("is no gzip: {error}"))?;
-    if plain.len() > bytes_max { Err(format!("has more than {bytes_max} bytes")) } else { Ok(plain) }
+    if plain.len() > bytes_max { Err(too_long(bytes_max)) } else { Ok(plain) }
 }
 
 #[cfg(test)]
@@ -66,6 +82,10 @@ mod tests {
         }
         assert!(undo(&stored(bytes.clone(), Some("gzip")), Encoding::Gzip, 1_299).is_err());
         assert!(undo(&stored(bytes, Some("br")), Encoding::Gzip, 10_000).is_err());
+        let plain = stored(Bytes::from_static(b"0123456789a"), None);
+        assert_eq!(undo(&plain, Encoding::None, 10), Err("has more than 10 bytes".to_owned()));
+        let odd = undo(&stored(Bytes::new(), Some(&"x\u{1b}".repeat(9999))), Encoding::None, 10).unwrap_err();
+        assert!(odd.len() < 300 && odd.starts_with("is encoded as x\\u{1b}x"), "{odd}");
         assert!(undo(&stored(Bytes::from_static(&[0x1f, 0x8b, 0]), None), Encoding::Gzip, 10).is_err());
         assert!(undo(&stored(Bytes::from_static(b"\xff"), None), Encoding::None, 10).is_err());
     }

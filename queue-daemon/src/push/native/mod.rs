@@ -10,7 +10,7 @@
 
 mod cache;
 mod check;
-mod encoding;
+pub(crate) mod encoding;
 mod faults;
 mod flights;
 mod join;
