@@ -387,6 +387,7 @@ fn page(root: &Element, prefix: &str) -> Result<Option<Page>, Fault> {
     // The "folder" itself, which some tools make as an empty object.
     entries.retain(|entry| !entry.key.is_empty());
     let more = root.text_of("IsTruncated").is_some_and(|text| text.trim() == "true");
-    let next = root.text_of("NextContinuationToken").filter(|_| more).map(str::to_owned);
+    let next =
+        root.text_of("NextContinuationToken").filter(|token| more && !token.is_empty()).map(str::to_owned);
     Ok((next.is_some() || !more).then_some(Page { entries, next }))
 }

@@ -22,10 +22,16 @@ const BETWEEN: &[u8] = b"\n%%\n";
 const NOTHING_MORE: &[u8] = b"HTTP/1.1 404 Not Found\nContent-Length: 0";
 /// Where a redirect leads, whatever it says.
 const MOVED_TO: &str = "/base/moved";
-/// Longest request.
-const REQUEST_MAX: usize = 64 << 10;
+/// Longest request, in bytes: a key's name may be as long as an input.
+const REQUEST_MAX: usize = 4 << 20;
+/// Bytes of it that are read at once.
+const CHUNK: usize = 64 << 10;
+/// Behind the head of a request.
+const HEAD_END: &[u8] = b"\r\n\r\n";
 /// Longest time-out: a sleep that is longer waits for us, not for a moment.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
+/// Rounds in which those who were left behind had their turn, and wait for nothing but the clock.
+const PATIENCE: usize = 1000;
 /// 2026-01-31T10:00:00Z
 const START: Time = Time::from_ms(1_769_853_600_000);
 
@@ -86,34 +92,50 @@ impl Double {
     /// Does the work while these answers are given; says what was asked meanwhile, and the longest wait between two
     /// attempts. Waits cost no time. Returns when nobody asks any more.
     pub fn answering<T>(&self, script: &[u8], work: impl Future<Output = T>) -> (T, Vec<Asked>, Duration) {
-        *lock(&self.script) = Script { answers: split(script, BETWEEN).collect(), asked: Vec::new() };
         let mut longest = Duration::ZERO;
-        let done = self.runtime.block_on(async {
-            let done = {
-                tokio::pin!(work);
-                std::future::poll_fn(|cx| {
-                    loop {
-                        if let Poll::Ready(done) = work.as_mut().poll(cx) {
-                            return Poll::Ready(done);
-                        }
-                        match self.time.first_due().filter(|due| *due <= WAIT_MAX) {
-                            Some(due) => {
-                                longest = longest.max(due);
-                                self.time.step(due);
-                            }
-                            None => return Poll::Pending,
-                        }
+        let (done, asked) = self.while_answering(script, async {
+            tokio::pin!(work);
+            std::future::poll_fn(|cx| {
+                loop {
+                    if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                        return Poll::Ready(done);
                     }
-                })
-                .await
-            };
-            // What was left behind ends: connections, and the clearing up after an upload.
-            while tokio::runtime::Handle::current().metrics().num_alive_tasks() > 1 {
-                tokio::task::yield_now().await;
-            }
+                    let Some(due) = self.time.first_due().filter(|due| *due <= WAIT_MAX) else {
+                        return Poll::Pending;
+                    };
+                    longest = longest.max(due);
+                    self.time.step(due);
+                }
+            })
+            .await
+        });
+        (done, asked, longest)
+    }
+
+    /// The same while the clock stands: nothing may wait for it.
+    pub fn while_answering<T>(&self, script: &[u8], work: impl Future<Output = T>) -> (T, Vec<Asked>) {
+        *lock(&self.script) = Script { answers: split(script, BETWEEN).collect(), asked: Vec::new() };
+        let done = self.runtime.block_on(async {
+            let done = work.await;
+            self.until_alone().await;
             done
         });
-        (done, std::mem::take(&mut lock(&self.script).asked), longest)
+        (done, std::mem::take(&mut lock(&self.script).asked))
+    }
+
+    /// Until what was left behind has ended: connections, and the clearing up after an upload, which may wait between
+    /// two attempts.
+    async fn until_alone(&self) {
+        let alone = || tokio::runtime::Handle::current().metrics().num_alive_tasks() == 1;
+        for round in 1_usize.. {
+            if alone() {
+                return;
+            }
+            if let Some(due) = self.time.first_due().filter(|_| round.is_multiple_of(PATIENCE)) {
+                self.time.step(due);
+            }
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -142,28 +164,40 @@ async fn serve(mut client: TcpStream, script: Arc<Mutex<Script>>) -> io::Result<
 
 /// Reads a request to its end.
 async fn request(client: &mut TcpStream) -> io::Result<Asked> {
-    let mut bytes = Vec::new();
-    loop {
-        if let Some(end) = bytes.windows(4).position(|end| end == b"\r\n\r\n") {
-            let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-            let mut lines = head.split("\r\n");
-            let mut words = lines.next().unwrap_or_default().split(' ').map(str::to_owned);
-            let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-            let pair = |line: &str| line.split_once(": ").map(|(n, v)| (n.to_lowercase(), v.to_owned()));
-            let headers: BTreeMap<String, String> = lines.filter_map(pair).collect();
-            let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap_or(usize::MAX));
-            if bytes.len() - end - 4 >= length {
-                return Ok(Asked { method, target, headers });
-            }
+    let (mut bytes, mut looked_at) = (Vec::new(), 0_usize);
+    let end = loop {
+        let from = looked_at.saturating_sub(HEAD_END.len() - 1);
+        if let Some(end) = bytes[from..].windows(HEAD_END.len()).position(|end| end == HEAD_END) {
+            break from + end;
         }
-        assert!(bytes.len() <= REQUEST_MAX, "requests are short here");
-        if client.read_buf(&mut bytes).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        looked_at = bytes.len();
+        more(client, &mut bytes).await?;
+    };
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let mut lines = head.split("\r\n");
+    let mut words = lines.next().unwrap_or_default().split(' ').map(str::to_owned);
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let pair =
+        |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
+    let headers: BTreeMap<String, String> = lines.filter_map(pair).collect();
+    let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap_or(usize::MAX));
+    while bytes.len() - end - HEAD_END.len() < length {
+        more(client, &mut bytes).await?;
+    }
+    Ok(Asked { method, target, headers })
+}
+
+async fn more(client: &mut TcpStream, bytes: &mut Vec<u8>) -> io::Result<()> {
+    assert!(bytes.len() <= REQUEST_MAX, "a request of more than {REQUEST_MAX} bytes");
+    bytes.reserve(CHUNK);
+    match client.read_buf(bytes).await? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
     }
 }
 
-/// An answer as it is sent: lines end as they should, the connection ends, and no redirect leads elsewhere.
+/// An answer as it is sent: lines end as they should, the connection ends, and no redirect leads elsewhere. Behind a head
+/// of 1xx comes another head, which nobody has looked at: it is left out.
 fn wire(answer: &[u8]) -> Vec<u8> {
     let end = answer.windows(2).position(|end| end == b"\n\n");
     let (head, body) = match end {
@@ -171,7 +205,10 @@ fn wire(answer: &[u8]) -> Vec<u8> {
         None => (answer, &[][..]),
     };
     let mut out = Vec::with_capacity(answer.len() + 64);
+    let first = head.trim_ascii().split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let body = if first.windows(2).any(|two| two == b" 1") { &[][..] } else { body };
     for line in head.split(|byte| *byte == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         let name = line.split(|byte| *byte == b':').next().unwrap_or_default().trim_ascii();
         if name.eq_ignore_ascii_case(b"location") {
             out.extend_from_slice(format!("location: {MOVED_TO}").as_bytes());

@@ -116,6 +116,12 @@ impl ManualClock {
         }
     }
 
+    /// How long until the first of the sleeps that wait now is over; none when none waits.
+    #[must_use]
+    pub fn first_due(&self) -> Option<Duration> {
+        self.shared.next_deadline().map(|due| due.since(self.shared.mono()))
+    }
+
     /// How many sleeps wait now.
     #[must_use]
     pub fn sleepers(&self) -> usize {
@@ -196,6 +202,20 @@ mod tests {
         manual.advance(SECOND / 2).await;
         assert_eq!(seen.try_iter().collect::<Vec<_>>(), [1_004_000]);
         looper.abort();
+    }
+
+    #[tokio::test]
+    async fn the_first_sleep_that_is_over_is_told() {
+        let (clock, manual) = Clock::manual(START);
+        assert_eq!(manual.first_due(), None);
+        let long = tokio::spawn(clock.sleep(3 * SECOND));
+        let short = tokio::spawn(clock.sleep(SECOND));
+        manual.sleeping(2).await;
+        assert_eq!(manual.first_due(), Some(SECOND));
+        manual.step(SECOND);
+        short.await.unwrap();
+        assert_eq!(manual.first_due(), Some(2 * SECOND));
+        long.abort();
     }
 
     #[tokio::test]
