@@ -131,6 +131,7 @@ impl Exchange {
     /// Sends a request; gives the answer with at most `bytes_max` bytes of body.
     pub(crate) async fn send(&self, ask: Ask<'_>, bytes_max: usize) -> Result<Answer, Fault> {
         let moves = Arc::new(Moves::new(&self.clock));
+        let secrets = secrets(&ask.headers);
         let mut request = reqwest::Request::new(ask.method, ask.url);
         *request.headers_mut() = ask.headers;
         let (tx, rx) = mpsc::channel(1);
@@ -162,6 +163,9 @@ impl Exchange {
             () = moves.stand_still(self.timeout) => return Err(Fault::new(Class::Stuck, StuckError(self.timeout))),
         };
         answer.sent = source.map_or(0, |source| source.got());
+        if !answer.status.is_success() {
+            answer.body = without(answer.body, &secrets);
+        }
         Ok(answer)
     }
 
@@ -378,6 +382,23 @@ fn broken(error: reqwest::Error) -> Fault {
     };
     // Addresses may hold what is nobody's business; the place is named by who handles this.
     Fault::new(class, error.without_url())
+}
+
+/// The secrets in the headers of a request, without the word before them that tells what they are.
+fn secrets(headers: &HeaderMap) -> Vec<String> {
+    let sensitive =
+        headers.values().filter(|value| value.is_sensitive()).filter_map(|value| value.to_str().ok());
+    sensitive.filter_map(|text| text.split_whitespace().last()).map(str::to_owned).collect()
+}
+
+/// What a server says, where it may quote what it was told: that is shown to people and noted.
+fn without(body: Bytes, secrets: &[String]) -> Bytes {
+    let text = String::from_utf8_lossy(&body);
+    let quoted: Vec<&String> = secrets.iter().filter(|secret| text.contains(secret.as_str())).collect();
+    if quoted.is_empty() {
+        return body;
+    }
+    quoted.into_iter().fold(text.into_owned(), |text, secret| text.replace(secret.as_str(), "***")).into()
 }
 
 /// An answer that says no.

@@ -344,3 +344,25 @@ fn addresses_that_are_none_are_refused() {
         assert_eq!(object_kit::Http::new(&settings).unwrap_err().class, Class::Local, "{base}");
     }
 }
+
+/// A server that quotes what it was told: its words are shown and noted, our password is not.
+#[tokio::test]
+async fn no_secret_comes_back_in_what_a_server_says() {
+    let cache = Cache::start();
+    for (auth, secret) in [
+        (Auth::Bearer(Secret::new("canary-4711")), "canary-4711"),
+        (Auth::Basic { user: "me".into(), password: Secret::new("canary") }, "bWU6Y2FuYXJ5"),
+    ] {
+        let said = format!("bad request; you said: Authorization: Basic {secret}, and {secret} again");
+        cache.heal();
+        cache.fault(Rule::always("", "/", Fault::Answer(400, Vec::new(), said)));
+        let place = http(&cache, auth, line(Clock::system()));
+        for error in
+            [place.get("a", 10).await.unwrap_err(), place.put("a", bytes(3), &meta()).await.unwrap_err()]
+        {
+            let told = told(&error);
+            assert!(told.contains("you said: Authorization: Basic ***, and *** again"), "{told}");
+            assert!(!format!("{error:?}").contains(secret), "{error:?}");
+        }
+    }
+}
