@@ -131,15 +131,11 @@ pub(crate) fn destination_exists(conn: &Connection, name: &str) -> Result<bool, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::schema::MIGRATIONS;
+    use crate::store::schema::tables;
 
     #[test]
     fn what_is_over_is_found_by_an_index_and_forgotten_chunk_by_chunk() {
-        let conn = Connection::open_in_memory().unwrap();
-        for migration in MIGRATIONS {
-            conn.execute_batch(migration.sql).unwrap();
-        }
-        conn.execute("INSERT INTO destination (id, name) VALUES (1, 'one')", []).unwrap();
+        let conn = tables();
         for (number, until) in (0..2_000).zip([-5, 5, -50, 50].into_iter().cycle()) {
             let insert = "INSERT INTO presence (destination, path, until_ms) VALUES (1, ?1, ?2)";
             conn.execute(insert, params![format!("p{number}"), until]).unwrap();

@@ -174,15 +174,11 @@ pub(crate) fn expire_archives(tx: &Connection, now: Time, limit: u32) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::schema::MIGRATIONS;
+    use crate::store::schema::tables;
 
     #[test]
     fn what_an_attempt_saw_does_not_replace_what_was_learnt_since_it_began() {
-        let conn = Connection::open_in_memory().unwrap();
-        for migration in MIGRATIONS {
-            conn.execute_batch(migration.sql).unwrap();
-        }
-        conn.execute("INSERT INTO destination (id, name) VALUES (1, 'one')", []).unwrap();
+        let conn = tables();
         let path =
             |name: &str| StorePath::parse_str(&format!("/nix/store/{}-{name}", "0".repeat(32))).unwrap();
         let at = |second: i64| Time::from_ms(second * 1_000);

@@ -162,3 +162,14 @@ const ENDS: &str = "
 CREATE INDEX presence_by_end ON presence(abs(until_ms));
 CREATE INDEX archive_by_end ON archive(until_ms);
 ";
+
+/// Empty tables of this version with one destination, row 1.
+#[cfg(test)]
+pub(crate) fn tables() -> rusqlite::Connection {
+    let conn = rusqlite::Connection::open_in_memory().unwrap();
+    for migration in MIGRATIONS {
+        conn.execute_batch(migration.sql).unwrap();
+    }
+    conn.execute("INSERT INTO destination (id, name) VALUES (1, 'one')", []).unwrap();
+    conn
+}

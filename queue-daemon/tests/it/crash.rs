@@ -61,8 +61,11 @@ fn nothing_acknowledged_is_lost_over_random_kills() {
     });
 
     world.start();
-    wait::until(Duration::from_secs(120), || world.status()["spool_files"] == 0);
-    assert_eq!(world.ask(&["wait", "--all", "--timeout", "300s"]).code, 0, "{}", world.log());
+    // As long as there is more of it.
+    let times = u32::try_from(factor()).unwrap();
+    wait::until(Duration::from_secs(60) * (1 + times), || world.status()["spool_files"] == 0);
+    let patience = format!("{}s", 200 + 100 * times);
+    assert_eq!(world.ask(&["wait", "--all", "--timeout", &patience]).code, 0, "{}", world.log());
     wait::until(SOON, || world.status()["gc_roots"] == 0);
     let listed = world.list(&["--state", "done"]).len();
     assert_eq!(world.stop(), 0);

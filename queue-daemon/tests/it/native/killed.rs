@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime};
 use test_kit::http_cache::{Cache, Fault, Rule};
 use test_kit::wait;
 
-use super::stage::{Made, Place, QUICK, assert_whole, block, delivered, made, noise, queue, s3_keys};
+use super::stage::{
+    Made, Place, QUICK, assert_whole, block, both_deliver, delivered, made, noise, queue, s3_keys,
+};
 use crate::chaos::factor;
 use crate::world::{SOON, World};
 
@@ -204,13 +206,7 @@ fn two_daemons_at_one_cache_both_deliver_and_it_is_whole() {
     s3_keys(&second);
     second.configure("cpu_limit = 1", &caches);
     second.start();
-    std::thread::scope(|scope| {
-        scope.spawn(|| queue(&world, &paths));
-        scope.spawn(|| queue(&second, &paths));
-    });
-    for world in [&world, &second] {
-        delivered(world, "120s");
-    }
+    both_deliver([&world, &second], &paths);
     for place in &places {
         assert_eq!(assert_whole(&world, &place.objects()).len(), paths.len(), "{}", place.kind());
     }

@@ -6,8 +6,8 @@ use std::process::Command;
 use test_kit::http_cache::{Cache, Fault, Rule};
 
 use super::stage::{
-    Made, Place, QUICK, assert_signed, assert_whole, block, delivered, fields, key, made, narinfo_key, noise,
-    queue, s3_keys,
+    Made, Place, QUICK, assert_signed, assert_whole, block, both_deliver, delivered, fields, key, made,
+    narinfo_key, noise, queue, s3_keys,
 };
 use crate::world::World;
 
@@ -106,12 +106,8 @@ fn two_daemons_with_a_key_each_lose_no_signature() {
     second.configure("signing_key_files = [\"$W/other.sec\"]", &caches(&places, "x"));
     world.start();
     second.start();
-    std::thread::scope(|scope| {
-        scope.spawn(|| queue(&world, &paths));
-        scope.spawn(|| queue(&second, &paths));
-    });
+    both_deliver([&world, &second], &paths);
     for world in [&world, &second] {
-        delivered(world, "120s");
         assert_eq!(world.list(&["--state", "done"]).len(), 2 * paths.len());
         assert!(world.list(&[]).iter().all(|row| row["last_error"].is_null()));
     }

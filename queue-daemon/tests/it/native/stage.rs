@@ -334,3 +334,15 @@ pub(crate) fn hashes(world: &World, store: Option<&str>, paths: &[String]) -> Ve
     assert!(said.status.success(), "{said:?}");
     String::from_utf8(said.stdout).unwrap().lines().map(str::to_owned).collect()
 }
+
+/// Pushes the same paths through two daemons at once, until each has delivered all of them.
+pub(crate) fn both_deliver(worlds: [&World; 2], paths: &[String]) {
+    std::thread::scope(|scope| {
+        for world in worlds {
+            scope.spawn(|| queue(world, paths));
+        }
+    });
+    for world in worlds {
+        delivered(world, "120s");
+    }
+}
