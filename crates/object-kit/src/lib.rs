@@ -25,6 +25,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
 
 pub use body::{Body, BodyError, BodySize, Chunks};
 pub use call::Line;
@@ -43,6 +44,9 @@ pub type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Told how many more bytes of a body have left. Bytes that leave twice, in a repeated request, are told twice.
 pub type Moved = Arc<dyn Fn(u64) + Send + Sync>;
+
+/// Of many objects so many are under way at once.
+const AT_ONCE: usize = 32;
 
 /// A set of objects. Keys are relative paths of at most [`KEY_MAX`] bytes such as `nar/x.nar`.
 pub trait Objects: Send + Sync {
@@ -99,42 +103,29 @@ pub trait Objects: Send + Sync {
         false
     }
 
-    /// Whether objects are files of this machine: many of them cost less together than at once, and what was put becomes
-    /// visible in the order of the puts.
+    /// Whether objects are files of this machine: what was put becomes visible in the order of the puts.
     fn is_local(&self) -> bool {
         false
     }
 
-    /// [`Objects::get`] for many keys, one after the other.
+    /// [`Objects::get`] for many keys: one answer for each, in their order. Several are under way at once, or all of them
+    /// are read in one go where that costs less.
     fn get_all<'a>(
         &'a self,
         keys: &'a [String],
         bytes_max: usize,
     ) -> Work<'a, Vec<Result<Option<Found>, ObjectError>>> {
-        Box::pin(async move {
-            let mut all = Vec::with_capacity(keys.len());
-            for key in keys {
-                all.push(self.get(key, bytes_max).await);
-            }
-            all
-        })
+        let gets: Vec<_> = keys.iter().map(|key| self.get(key, bytes_max)).collect();
+        Box::pin(stream::iter(gets).buffered(AT_ONCE).collect())
     }
 
-    /// [`Objects::put`] for many objects, one after the other; ends behind the first that fails or met another
-    /// ([`Outcome::Existed`]), so there may be fewer results than objects.
+    /// [`Objects::put`] for many objects: one result for each, in their order. Several are under way at once; in a
+    /// [`File`] one after the other, and it ends behind the first that fails or met another ([`Outcome::Existed`]), so
+    /// that there may be fewer results than objects.
     fn put_all<'a>(&'a self, objects: &'a [NewObject]) -> Work<'a, Vec<Result<Put, ObjectError>>> {
-        Box::pin(async move {
-            let mut all = Vec::with_capacity(objects.len());
-            for NewObject { key, body, meta } in objects {
-                let put = self.put(key, body.clone(), meta).await;
-                let goes_on = put.as_ref().is_ok_and(|put| put.outcome == Outcome::Stored);
-                all.push(put);
-                if !goes_on {
-                    break;
-                }
-            }
-            all
-        })
+        let puts: Vec<_> =
+            objects.iter().map(|object| self.put(&object.key, object.body.clone(), &object.meta)).collect();
+        Box::pin(stream::iter(puts).buffered(AT_ONCE).collect())
     }
 
     /// Makes everything put so far visible and durable. A [`File`] flushes here; the others have nothing to do.

@@ -16,7 +16,7 @@ use super::protocol::{End, FailureKind, Lost, Reply, Selection, Verified};
 use super::server::{Control, Trouble, no_destination, say};
 use crate::delivery::StateName;
 use crate::lane::Lane;
-use crate::push::{Check, Checked, Fault};
+use crate::push::{Check, Checked, Fault, Whole};
 use crate::store::verify::{self as rows, Receipt};
 use crate::store::{RowError, admin, cache, inspect};
 
@@ -94,14 +94,14 @@ async fn verify_lane(
 ) -> Result<Verified, Trouble> {
     let until = control.queue.clock.now();
     let mut verified = Verified { destination: lane.config.id.to_string(), ..Verified::default() };
-    let (mut missing, mut lost) = (Vec::new(), Vec::new());
+    let (mut missing, mut lost, mut whole) = (Vec::new(), Vec::new(), Whole::default());
     let mut last: Option<Receipt> = None;
     while missing.len() < LOST_MAX {
         let page = page(control, lane, wish, last.take(), until).await?;
         let Some(newest) = page.last() else { break };
         last = Some(newest.clone());
         let paths: Vec<StorePath> = page.iter().map(|receipt| receipt.path.clone()).collect();
-        let checked = match lane.engine().check(&paths, &control.stop).await {
+        let checked = match lane.engine().check(&paths, &mut whole, &control.stop).await {
             Ok(checked) => checked,
             Err(fault) => {
                 verified.error = Some(cannot_ask(fault)?);

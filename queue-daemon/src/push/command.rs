@@ -13,7 +13,7 @@ use serde_json::json;
 use service_kit::shutdown::Stop;
 use service_kit::telemetry::chain;
 
-use super::{Batch, Checked, Fault, Leased, Push, Pushed, Reports, Rules, Work};
+use super::{Batch, Checked, Fault, Leased, Push, Pushed, Reports, Rules, Whole, Work};
 use crate::delivery::FaultClass;
 
 /// 24 paths of the longest kind stay below the 128 KiB that one variable may have.
@@ -98,7 +98,12 @@ impl Push for Command {
     }
 
     /// Its word is all there is.
-    fn check<'a>(&'a self, paths: &'a [StorePath], _: &'a Stop) -> Work<'a, Result<Checked, Fault>> {
+    fn check<'a>(
+        &'a self,
+        paths: &'a [StorePath],
+        _: &'a mut Whole,
+        _: &'a Stop,
+    ) -> Work<'a, Result<Checked, Fault>> {
         Box::pin(std::future::ready(Ok(Checked::unknown(paths.len()))))
     }
 }

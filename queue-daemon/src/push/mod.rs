@@ -9,6 +9,7 @@ pub(crate) mod native;
 pub(crate) mod nix_copy;
 pub(crate) mod sign;
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -178,6 +179,28 @@ impl Checked {
     }
 }
 
+/// Paths that were found whole at a destination moments ago, with all they need.
+#[derive(Debug, Default)]
+pub struct Whole(HashSet<StorePath>);
+
+impl Whole {
+    /// What is beyond this is looked at again.
+    const MAX: usize = 200_000;
+
+    /// Whether it is one of them.
+    #[must_use]
+    pub fn has(&self, path: &StorePath) -> bool {
+        self.0.contains(path)
+    }
+
+    /// Adds one, as long as there is room.
+    pub fn add(&mut self, path: &StorePath) {
+        if self.0.len() < Self::MAX {
+            self.0.insert(path.clone());
+        }
+    }
+}
+
 /// One kind of destination.
 pub trait Push: Send + Sync {
     /// The kind's word, for logs and metrics.
@@ -196,8 +219,14 @@ pub trait Push: Send + Sync {
     ) -> Work<'a, Result<Pushed, Fault>>;
 
     /// Asks the destination whether it still has paths that it was brought. Changes nothing there. A fault is one of
-    /// the destination: then nothing is known. Ends soon after `stop`.
-    fn check<'a>(&'a self, paths: &'a [StorePath], stop: &'a Stop) -> Work<'a, Result<Checked, Fault>>;
+    /// the destination: then nothing is known. Ends soon after `stop`. What was found whole on the way is added to
+    /// `whole`, and what is in it need not be looked at again for those that need it.
+    fn check<'a>(
+        &'a self,
+        paths: &'a [StorePath],
+        whole: &'a mut Whole,
+        stop: &'a Stop,
+    ) -> Work<'a, Result<Checked, Fault>>;
 
     /// Clears away at the destination what killed daemons left there unfinished, where there is such a thing. Nothing
     /// depends on it: it logs what it did and what kept it from it. May be dropped at any time.

@@ -15,7 +15,7 @@ use serde_json::json;
 use service_kit::shutdown::Stop;
 use service_kit::telemetry::chain;
 
-use super::{Batch, Check, Checked, Fault, Leased, Push, Pushed, Reports, Rules, Work};
+use super::{Batch, Check, Checked, Fault, Leased, Push, Pushed, Reports, Rules, Whole, Work};
 use crate::config::QueueConfig;
 use crate::delivery::FaultClass;
 
@@ -108,7 +108,12 @@ impl Push for NixCopy {
         })
     }
 
-    fn check<'a>(&'a self, paths: &'a [StorePath], stop: &'a Stop) -> Work<'a, Result<Checked, Fault>> {
+    fn check<'a>(
+        &'a self,
+        paths: &'a [StorePath],
+        _: &'a mut Whole,
+        stop: &'a Stop,
+    ) -> Work<'a, Result<Checked, Fault>> {
         Box::pin(async move {
             let lost = self.commands.missing(&self.url, paths, stop.requested()).await;
             let lost = lost.map_err(|error| self.fault(&error))?;

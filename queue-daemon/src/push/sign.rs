@@ -16,7 +16,7 @@ use service_kit::shutdown::Stop;
 use service_kit::telemetry::chain;
 
 use super::nix_copy::{commands, fault, paths};
-use super::{Batch, Check, Checked, Fault, Leased, Push, Pushed, Reports, Rules, Work, keys};
+use super::{Batch, Check, Checked, Fault, Leased, Push, Pushed, Reports, Rules, Whole, Work, keys};
 use crate::config::QueueConfig;
 use crate::delivery::FaultClass;
 
@@ -157,7 +157,12 @@ impl Push for SignStore {
         })
     }
 
-    fn check<'a>(&'a self, paths: &'a [StorePath], stop: &'a Stop) -> Work<'a, Result<Checked, Fault>> {
+    fn check<'a>(
+        &'a self,
+        paths: &'a [StorePath],
+        _: &'a mut Whole,
+        stop: &'a Stop,
+    ) -> Work<'a, Result<Checked, Fault>> {
         let (store, files, paths) = (Arc::clone(&self.store), self.key_files.clone(), paths.to_vec());
         Box::pin(async move {
             let looked = tokio::task::spawn_blocking(move || check_all(&*store, &files, &paths));

@@ -12,7 +12,7 @@ use eka_queue::config::{CacheConfig, Config};
 use eka_queue::control::client;
 use eka_queue::control::protocol::{self, Reply, Request};
 use eka_queue::delivery::{FaultClass, StateName};
-use eka_queue::push::{Batch, Check, Checked, Fault, Push, Pushed, Reports, Rules, Work};
+use eka_queue::push::{Batch, Check, Checked, Fault, Push, Pushed, Reports, Rules, Whole, Work};
 use eka_queue::serve::{Running, Setup, start};
 use eka_queue::sockets::Inherited;
 use hook_wire::{FieldTag, Kind, Source, Status};
@@ -236,7 +236,12 @@ impl Push for Destination {
         Box::pin(std::future::ready(result))
     }
 
-    fn check<'a>(&'a self, paths: &'a [StorePath], _: &'a Stop) -> Work<'a, Result<Checked, Fault>> {
+    fn check<'a>(
+        &'a self,
+        paths: &'a [StorePath],
+        _: &'a mut Whole,
+        _: &'a Stop,
+    ) -> Work<'a, Result<Checked, Fault>> {
         let state = self.state.lock().unwrap();
         if let Some(class) = state.fails {
             let fault = Fault::Failed { class, why: "told to fail".into(), output: String::new() };

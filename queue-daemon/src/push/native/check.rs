@@ -16,7 +16,7 @@ use service_kit::text::one_line;
 use super::presence::Seen;
 use super::{Native, faults};
 use crate::delivery::FaultClass;
-use crate::push::{Check, Checked, Fault, Work, keys};
+use crate::push::{Check, Checked, Fault, Whole, Work, keys};
 
 /// Paths that one check looks at, closures included; what is beyond them is taken to be there.
 const PATHS_MAX: usize = 200_000;
@@ -24,8 +24,8 @@ const PATHS_MAX: usize = 200_000;
 const ASKED_AT_ONCE: usize = 32;
 
 impl Native {
-    /// Looks at paths and everything they need.
-    pub(super) async fn look_at(&self, paths: &[StorePath]) -> Result<Checked, Fault> {
+    /// Looks at paths and everything they need, as far as that is not known to be whole.
+    pub(super) async fn look_at(&self, paths: &[StorePath], whole: &mut Whole) -> Result<Checked, Fault> {
         let objects = self.place.open();
         self.may_be_asked(&*objects).await?;
         let mut graph = Graph::new(paths);
@@ -42,12 +42,12 @@ impl Native {
             let archives: Vec<Work<'_, Result<Node, Fault>>> =
                 seen.into_iter().map(|seen| self.node(&*objects, seen)).collect();
             let found: Vec<Node> = stream::iter(archives).buffered(ASKED_AT_ONCE).try_collect().await?;
-            graph.learn(found);
+            graph.learn(found, whole);
         }
         if graph.paths.len() >= PATHS_MAX {
             tracing::warn!(destination = %self.id, "a check at {} left out paths beyond {PATHS_MAX}", self.id);
         }
-        Ok(graph.judge(paths.len()))
+        Ok(graph.judge(paths.len(), whole))
     }
 
     /// Which of the paths lack a signature of ours. Of a path that has left the store nothing is known.
@@ -151,11 +151,13 @@ impl Graph {
         self.paths[self.nodes.len()..].to_vec()
     }
 
-    /// Takes what was found of the unknown ones, in their order.
-    fn learn(&mut self, found: Vec<Node>) {
+    /// Takes what was found of the unknown ones, in their order. What they need is to be found out next, unless it is
+    /// whole.
+    fn learn(&mut self, found: Vec<Node>, whole: &Whole) {
         for node in found {
             for path in &node.needs {
-                if self.paths.len() < PATHS_MAX && !self.places.contains_key(path) {
+                let is_new = !self.places.contains_key(path) && !whole.has(path);
+                if self.paths.len() < PATHS_MAX && is_new {
                     self.places.insert(path.clone(), self.paths.len());
                     self.paths.push(path.clone());
                 }
@@ -164,8 +166,8 @@ impl Graph {
         }
     }
 
-    /// A path is there when it has no fault and nothing that it needs has one.
-    fn judge(&self, asked: usize) -> Checked {
+    /// A path is there when it has no fault and nothing that it needs has one. Adds what is whole.
+    fn judge(&self, asked: usize, whole: &mut Whole) -> Checked {
         let faulty: Vec<usize> = (0..self.nodes.len()).filter(|at| self.nodes[*at].fault.is_some()).collect();
         let mut needed_by: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];
         for (user, node) in self.nodes.iter().enumerate() {
@@ -185,6 +187,11 @@ impl Graph {
                     next.push_back(*user);
                 }
             }
+        }
+        // Of a graph that was cut off nobody knows.
+        if self.paths.len() < PATHS_MAX {
+            let found = self.paths.iter().zip(&cause).filter(|(_, cause)| cause.is_none());
+            found.for_each(|(path, _)| whole.add(path));
         }
         let checks = (0..asked).map(|place| self.check(place, cause[place])).collect();
         Checked { checks, lost: faulty.into_iter().map(|place| self.paths[place].clone()).collect() }
@@ -221,15 +228,22 @@ mod tests {
 
     #[test]
     fn a_hole_far_down_is_named_to_all_that_need_it_and_to_nobody_else() {
+        let none = Whole::default();
         let mut graph = Graph::new(&[path(0), path(1), path(2)]);
-        graph.learn(vec![node(None, &[0, 3]), node(None, &[1]), node(Some("gone"), &[])]);
+        graph.learn(vec![node(None, &[0, 3]), node(None, &[1]), node(Some("gone"), &[])], &none);
         assert_eq!(graph.unknown(), [path(3)]);
-        graph.learn(vec![node(None, &[4])]);
-        graph.learn(vec![node(Some("its narinfo is not there"), &[])]);
+        graph.learn(vec![node(None, &[4])], &none);
+        graph.learn(vec![node(Some("its narinfo is not there"), &[])], &none);
         assert_eq!(graph.unknown(), []);
-        let checked = graph.judge(3);
+        let mut whole = Whole::default();
+        let checked = graph.judge(3, &mut whole);
         let hole = format!("it needs {}, which is not whole: its narinfo is not there", path(4));
         assert_eq!(checked.checks, [Check::Missing(hole), Check::There, Check::Missing("gone".into())]);
         assert_eq!(checked.lost, [path(2), path(4)]);
+        // The next time only what is whole is passed over, and the hole is met again.
+        assert!(whole.has(&path(1)) && ![0, 2, 3, 4].iter().any(|number| whole.has(&path(*number))));
+        let mut graph = Graph::new(&[path(5)]);
+        graph.learn(vec![node(None, &[1, 3])], &whole);
+        assert_eq!(graph.unknown(), [path(3)]);
     }
 }

@@ -4,7 +4,7 @@
 //! once the narinfo that was read back says what it should. The destination itself is asked what it has. Several
 //! batches may be under way; a path that another one sends is waited for. Nothing unsigned leaves when there are keys.
 //!
-//! One batch: `cache` (is it our cache?) → `presence` (what does it have?) → `sort`, `plan` (what is to
+//! One batch: `cache` (is it our cache?) → `look`, `presence` (what does it have?) → `sort`, `plan` (what is to
 //! be done, in which order?) → `upload`
 //! (archives) → `publish` (narinfo, read back; `join`: another writer's is in its place) → report.
 
@@ -14,6 +14,7 @@ pub(crate) mod encoding;
 mod faults;
 mod flights;
 mod join;
+mod look;
 mod memory;
 mod notes;
 mod place;
@@ -36,7 +37,7 @@ use service_kit::clock::{Clock, Mono};
 use service_kit::shutdown::Stop;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
-use super::{Batch, Checked, Fault, Push, Pushed, Reports, Rules, Work};
+use super::{Batch, Checked, Fault, Push, Pushed, Reports, Rules, Whole, Work};
 use crate::config::CacheConfig;
 use crate::model::DestinationId;
 use crate::pack::{CHUNK_BYTES, Job, Packer, Recipe, WINDOW};
@@ -210,9 +211,14 @@ impl Push for Native {
         })
     }
 
-    fn check<'a>(&'a self, paths: &'a [StorePath], stop: &'a Stop) -> Work<'a, Result<Checked, Fault>> {
+    fn check<'a>(
+        &'a self,
+        paths: &'a [StorePath],
+        whole: &'a mut Whole,
+        stop: &'a Stop,
+    ) -> Work<'a, Result<Checked, Fault>> {
         Box::pin(async move {
-            let checked = stop.or(self.look_at(paths)).await.unwrap_or(Err(Fault::Cancelled));
+            let checked = stop.or(self.look_at(paths, whole)).await.unwrap_or(Err(Fault::Cancelled));
             if checked.as_ref().is_ok_and(|checked| !checked.lost.is_empty()) {
                 self.doubt_cache().await;
             }

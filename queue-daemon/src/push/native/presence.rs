@@ -6,26 +6,22 @@
 
 use std::collections::HashSet;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
 use nix_types::narinfo::NARINFO_BYTES_MAX;
 use nix_types::{NarInfo, StorePath};
 use object_kit::{Found, Objects};
 
 use super::{Native, encoding, faults};
 use crate::delivery::FaultClass;
-use crate::push::{Fault, Work};
+use crate::push::Fault;
 
-/// Questions under way at once.
-const ASKED_AT_ONCE: usize = 32;
-/// Questions that are kept in hand.
-const IN_HAND_MAX: usize = 512;
+/// Files that are read together, and held in memory: each may have [`NARINFO_BYTES_MAX`].
+const READ_TOGETHER: usize = 64;
 /// From this many paths on a listing is tried.
 const LIST_FROM: usize = 64;
 /// Keys of one page.
 const PAGE_KEYS: usize = 1000;
 /// A page has to spare so many questions to be worth it.
 const SPARED_BY_PAGE: usize = 8;
-
 /// Pages without keys after which a listing is left.
 const EMPTY_PAGES_MAX: usize = 16;
 
@@ -50,25 +46,26 @@ impl Native {
         paths: &[&StorePath],
         read: &[bool],
     ) -> Result<Vec<Seen>, Fault> {
-        if objects.is_local() {
-            return self.read_narinfos(objects, paths).await.into_iter().collect();
-        }
-        let listed = if paths.len() >= LIST_FROM { list(objects, paths).await? } else { Listed::default() };
-        let mut all = Vec::with_capacity(paths.len());
-        for (paths, read) in paths.chunks(IN_HAND_MAX).zip(read.chunks(IN_HAND_MAX)) {
-            let mut questions: Vec<Work<'_, Result<Seen, Fault>>> = Vec::with_capacity(paths.len());
-            for (path, read) in paths.iter().zip(read) {
-                let key = NarInfo::key_of(path);
-                questions.push(match listed.has(&key) {
-                    Some(false) => Box::pin(std::future::ready(Ok(Seen::Absent))),
-                    Some(true) if !read => Box::pin(std::future::ready(Ok(Seen::There))),
-                    Some(true) | None => Box::pin(self.read_narinfo(objects, path)),
-                });
+        let lists = paths.len() >= LIST_FROM && !objects.is_local();
+        let listed = if lists { list(objects, paths).await? } else { Listed::default() };
+        let told = |(path, read): (&&StorePath, &bool)| match listed.has(&NarInfo::key_of(path)) {
+            Some(false) => Some(Seen::Absent),
+            Some(true) if !read => Some(Seen::There),
+            Some(true) | None => None,
+        };
+        let told: Vec<Option<Seen>> = paths.iter().zip(read).map(told).collect();
+        let untold = paths.iter().zip(&told).filter(|(_, told)| told.is_none());
+        let untold: Vec<&StorePath> = untold.map(|(path, _)| *path).collect();
+        let mut asked = Vec::with_capacity(untold.len());
+        for paths in untold.chunks(READ_TOGETHER) {
+            for seen in self.read_narinfos(objects, paths).await {
+                asked.push(seen?);
             }
-            let seen: Vec<Seen> = stream::iter(questions).buffered(ASKED_AT_ONCE).try_collect().await?;
-            all.extend(seen);
         }
-        Ok(all)
+        let mut asked = asked.into_iter();
+        let seen =
+            |told: Option<Seen>| told.or_else(|| asked.next()).expect("what is not told of was asked for");
+        Ok(told.into_iter().map(seen).collect())
     }
 
     /// Reads the narinfo of a path.
@@ -78,14 +75,14 @@ impl Native {
         Ok(self.seen(found, path))
     }
 
-    /// Reads the narinfo files of many paths where that costs less together: one answer for each, in their order.
+    /// Reads the narinfo files of many paths: one answer for each, in their order.
     pub(super) async fn read_narinfos(
         &self,
         objects: &dyn Objects,
         paths: &[&StorePath],
     ) -> Vec<Result<Seen, Fault>> {
         let mut all = Vec::with_capacity(paths.len());
-        for paths in paths.chunks(IN_HAND_MAX) {
+        for paths in paths.chunks(READ_TOGETHER) {
             let keys: Vec<String> = paths.iter().map(|path| NarInfo::key_of(path)).collect();
             let mut found = objects.get_all(&keys, NARINFO_BYTES_MAX).await.into_iter();
             for (path, key) in paths.iter().zip(&keys) {

@@ -8,11 +8,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use nix_store::PathInfo;
 use nix_types::{NarInfo, SecretKey, Signature, StorePath};
-use object_kit::{Meta, NewObject, ObjectError, Objects, Outcome, Put};
+use object_kit::{Meta, NewObject, Objects, Outcome};
 use serde_json::json;
 
 use super::notes::Wanted;
-use super::presence::Seen;
 use super::upload::Uploaded;
 use super::{Native, encoding, faults, join};
 use crate::push::{Fault, Work};
@@ -119,7 +118,7 @@ impl Native {
         // Archives are durable before a narinfo names them, and so are the narinfo files of the group before this one.
         objects.settle().await.map_err(|error| faults::of_object(&error))?;
         let files: Vec<NewObject> = group.iter().map(|one| self.narinfo_file(&one.narinfo)).collect();
-        let put = put_all(objects, &files).await;
+        let put = objects.put_all(&files).await;
         objects.settle().await.map_err(|error| faults::of_object(&error))?;
         let mut written = Vec::with_capacity(group.len());
         for (publication, put) in group.into_iter().zip(put) {
@@ -173,13 +172,7 @@ impl Native {
     /// The destination's own word: what it gives says what was meant.
     async fn read_back(&self, objects: &dyn Objects, meant: Vec<(Publication, Outcome)>) -> Published {
         let paths: Vec<&StorePath> = meant.iter().map(|(one, _)| &one.narinfo.store_path).collect();
-        let seen = if objects.is_local() {
-            self.read_narinfos(objects, &paths).await
-        } else {
-            let reads: Vec<Work<'_, Result<Seen, Fault>>> =
-                paths.into_iter().map(|path| Box::pin(self.read_narinfo(objects, path)) as _).collect();
-            stream::iter(reads).buffered(AT_ONCE).collect().await
-        };
+        let seen = self.read_narinfos(objects, &paths).await;
         let mut published = Vec::with_capacity(meant.len());
         for ((Publication { place, narinfo, .. }, put), seen) in meant.into_iter().zip(seen) {
             let result = match seen {
@@ -190,16 +183,6 @@ impl Native {
         }
         published
     }
-}
-
-/// Puts objects: in a folder one after the other until one fails, elsewhere several at once.
-async fn put_all(objects: &dyn Objects, files: &[NewObject]) -> Vec<Result<Put, ObjectError>> {
-    if objects.is_local() {
-        return objects.put_all(files).await;
-    }
-    let puts: Vec<Work<'_, _>> =
-        files.iter().map(|file| objects.put(&file.key, file.body.clone(), &file.meta)).collect();
-    stream::iter(puts).buffered(AT_ONCE).collect().await
 }
 
 /// Signatures of the store that are any.

@@ -8,35 +8,30 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use futures_util::stream::{self, FuturesUnordered};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use nix_store::PathInfo;
-use nix_types::{NarInfo, SecretKey, Sha256, StorePath};
+use nix_types::{NarInfo, SecretKey, StorePath};
 use object_kit::Objects;
 use serde_json::json;
 
 use super::Native;
 use super::check::archive_fault;
 use super::flights::{Claim, Flight, Waiting};
-use super::join;
 use super::memory::Archive;
 use super::notes::Wanted;
 use super::plan::{Plan, largest_first};
-use super::presence::Seen;
 use super::publish::{Publication, Published};
 use super::sort::{self, Todo};
 use super::upload::{Common, Uploaded};
 use crate::delivery::FaultClass;
 use crate::push::{Batch, Fault, Pushed, Reports, Work, keys};
-use crate::store::cache::Remembered;
 
 /// Archives of this batch in hand at once; fewer are really sent. Those that another batch sends do not count: two
 /// batches that are full of what the other one sends would wait for each other.
 const IN_HAND_MAX: usize = 512;
 /// Paths that are published together at most.
 const GROUP_MAX: usize = 256;
-/// Archives that are looked for at once.
-const LOOKED_FOR_MAX: usize = 32;
 /// So many failures with nothing that got through, and the rest is left for later.
 const FRUITLESS_MAX: usize = 8;
 
@@ -112,19 +107,6 @@ struct Node<'a> {
     flight: Option<Flight>,
 }
 
-impl Native {
-    /// Notes for each path which archive of it was sent some time.
-    async fn recall_archives(&self, nodes: &mut [Node<'_>]) {
-        // A hash that cannot be read has no archive; the upload says so.
-        let key =
-            |node: &Node<'_>| Sha256::parse(&node.info.nar_hash).ok().map(|hash| self.archive_key(&hash));
-        let keys = nodes.iter().map(|node| key(node).unwrap_or_default()).collect();
-        for (node, known) in nodes.iter_mut().zip(self.memory.archives(keys).await) {
-            node.known = known;
-        }
-    }
-}
-
 struct Session<'a> {
     engine: &'a Native,
     objects: &'a dyn Objects,
@@ -169,7 +151,8 @@ impl<'a> Session<'a> {
             fruitless: 0,
             fruitful: false,
         };
-        let (asked, seen) = session.ask().await?;
+        let is_leased = |info: &PathInfo| session.leased.contains_key(info.path.as_str());
+        let (asked, seen) = engine.look(objects, batch.closure, &is_leased).await?;
         let is_unsigned =
             |info: &PathInfo, narinfo: &NarInfo| Native::lacks_signature(info, narinfo, &session.keys);
         let mut nodes = Vec::new();
@@ -190,58 +173,10 @@ impl<'a> Session<'a> {
                 }
             }
         }
-        engine.recall_archives(&mut nodes).await;
+        let infos: Vec<&PathInfo> = nodes.iter().map(|node: &Node<'_>| node.info).collect();
+        let known = engine.archives_of(&infos).await;
+        nodes.iter_mut().zip(known).for_each(|(node, known)| node.known = known);
         Ok((nodes, session))
-    }
-
-    /// What is known of each path of the closure, and which of them the destination was asked for.
-    async fn ask(&self) -> Result<(Vec<bool>, Vec<Seen>), Fault> {
-        let (engine, closure) = (self.engine, self.batch.closure);
-        let is_leased = |info: &PathInfo| self.leased.contains_key(info.path.as_str());
-        let known = engine.memory.of_paths(closure.iter().map(|info| info.path.clone()).collect()).await;
-        // What is to be delivered is asked for whatever is remembered, unless that is that it was lost.
-        let is_asked = |(info, known): (&PathInfo, &Remembered)| match known {
-            Remembered::Nothing => true,
-            Remembered::There => is_leased(info),
-            Remembered::Lost => false,
-        };
-        let asked: Vec<bool> = closure.iter().zip(&known).map(is_asked).collect();
-        let infos: Vec<&PathInfo> =
-            closure.iter().zip(&asked).filter(|(_, asked)| **asked).map(|(info, _)| info).collect();
-        let paths: Vec<&StorePath> = infos.iter().map(|info| &info.path).collect();
-        let read: Vec<bool> = infos.iter().map(|info| is_leased(info)).collect();
-        let answers = engine.ask_presence(self.objects, &paths, &read).await?;
-        let doubts = infos.iter().zip(answers).map(|(info, seen)| self.doubt(info, seen));
-        let doubts: Vec<Work<'_, Result<Seen, Fault>>> = doubts.map(|doubt| Box::pin(doubt) as _).collect();
-        let answers: Vec<Seen> = stream::iter(doubts).buffered(LOOKED_FOR_MAX).try_collect().await?;
-        let mut answers = answers.into_iter();
-        let mut seen = Vec::with_capacity(closure.len());
-        for ((info, known), asked) in closure.iter().zip(&known).zip(&asked) {
-            let answer = if *asked { answers.next() } else { None };
-            if let Some(Seen::Useless(why)) = &answer {
-                let (path, shown) = (&info.path, &engine.shown);
-                tracing::warn!(destination = %engine.id, "the narinfo of {path} at {shown} is written anew: it {why}");
-            }
-            seen.push(answer.unwrap_or(match known {
-                Remembered::There => Seen::There,
-                Remembered::Nothing | Remembered::Lost => Seen::Absent,
-            }));
-        }
-        Ok((asked, seen))
-    }
-
-    /// Whether what is there is of any use: it contradicts the store, or what would get a receipt has no archive.
-    async fn doubt(&self, info: &PathInfo, seen: Seen) -> Result<Seen, Fault> {
-        let Seen::Says(narinfo) = seen else { return Ok(seen) };
-        if let Some(why) = join::contradiction(&narinfo, info) {
-            return Ok(Seen::Useless(why.to_owned()));
-        }
-        if self.leased.contains_key(info.path.as_str())
-            && let Some(why) = archive_fault(self.objects, &narinfo).await?
-        {
-            return Ok(Seen::Useless(format!("cannot be had: {why}")));
-        }
-        Ok(Seen::Says(narinfo))
     }
 
     /// What goes with a path, when it is to be delivered.
