@@ -355,7 +355,7 @@ async fn no_secret_comes_back_in_what_a_server_says() {
     ] {
         let said = format!("bad request; you said: Authorization: Basic {secret}, and {secret} again");
         cache.heal();
-        cache.fault(Rule::always("", "/", Fault::Answer(400, Vec::new(), said)));
+        cache.fault(Rule { method: None, ..Rule::always("", "/", Fault::Answer(400, Vec::new(), said)) });
         let place = http(&cache, auth, line(Clock::system()));
         for error in
             [place.get("a", 10).await.unwrap_err(), place.put("a", bytes(3), &meta()).await.unwrap_err()]
