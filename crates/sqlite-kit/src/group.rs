@@ -24,9 +24,10 @@ const IDLE_AFTER: Duration = Duration::from_millis(20);
 const IDLE_SLEEP: Duration = Duration::from_secs(3600);
 /// From this flush time on it pays to wait a moment for the callers just answered to come again.
 const GATHER_FROM: Duration = Duration::from_millis(1);
-/// The moment: this share of the last flush, and never more than [`GATHER_MAX`].
-const GATHER_SHARE: u32 = 4;
-const GATHER_MAX: Duration = Duration::from_millis(2);
+/// The moment: this share of the last flush, and never more than [`GATHER_MAX`]. It is over as soon as all are here; a
+/// quarter was too short for sixteen callers, who then took turns after all.
+const GATHER_SHARE: u32 = 2;
+const GATHER_MAX: Duration = Duration::from_millis(4);
 
 pub(crate) struct Loop {
     conn: Option<Connection>,
