@@ -46,8 +46,9 @@ impl Lane {
         let (mut first, mut answered, mut fruitless) = (true, false, 0);
         let standing = Standing { probe, works: AtomicBool::new(false) };
         while let Some(mut part) = parts.pop_front() {
-            let in_doubt = !first && !standing.works() && self.breaker().is_open();
-            if stop.is_requested() || in_doubt {
+            // A probe is there to ask. All others, also what was leased while the last failure was noted, are not.
+            let may_ask = (probe && first) || standing.works() || !self.breaker().is_open();
+            if stop.is_requested() || !may_ask {
                 self.give_back(&part).await;
                 continue;
             }
