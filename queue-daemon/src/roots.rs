@@ -1,8 +1,8 @@
 //! Keeps queued paths from the garbage collector.
 //!
-//! In flow the paths that are being taken in and those whose deliveries have ended; out flow links that Nix
+//! In flow the paths that are being taken in and those whose deliveries have ended; out flow roots that Nix
 //! honours, and a word to a collection that is under way. A path is held before its validity is asked and before the
-//! table knows it, and let go when neither an intake under way nor the table needs it. The links are an index: `rebuild`
+//! table knows it, and let go when neither an intake under way nor the table needs it. The roots are an index: `rebuild`
 //! makes them agree with the table.
 
 use std::collections::{HashMap, HashSet};
@@ -42,10 +42,10 @@ struct Hold {
     ask_again: bool,
 }
 
-/// The table could not be asked, or a link not be made.
+/// The table could not be asked, or a root not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum KeepError {
-    /// A link.
+    /// A root.
     #[error(transparent)]
     Root(#[from] RootsError),
     /// The table.
@@ -56,9 +56,9 @@ pub enum KeepError {
 /// What a rebuild did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rebuilt {
-    /// Links made.
+    /// Roots made.
     pub added: u64,
-    /// Links removed.
+    /// Roots removed.
     pub removed: u64,
 }
 
@@ -72,7 +72,7 @@ impl RootKeeper {
     /// Makes the root of a path that is being taken in.
     ///
     /// # Errors
-    /// When the link cannot be made; the path is then not held.
+    /// When the root cannot be made; the path is then not held.
     pub fn hold(&self, path: &StorePath) -> Result<(), KeepError> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         self.add(path)?;
@@ -91,7 +91,7 @@ impl RootKeeper {
     /// The intake of a held path has ended: from now on the table decides.
     ///
     /// # Errors
-    /// When the table cannot be asked or the link not be removed; `rebuild` mends it.
+    /// When the table cannot be asked or the root not be removed; `rebuild` mends it.
     pub fn unhold(&self, path: &StorePath) -> Result<(), KeepError> {
         drop_hold(&mut self.held.lock().unwrap_or_else(PoisonError::into_inner), path);
         self.release(path)
@@ -109,7 +109,7 @@ impl RootKeeper {
     /// intake can begin in between.
     ///
     /// # Errors
-    /// When the table cannot be asked or the link not be removed; `rebuild` mends it.
+    /// When the table cannot be asked or the root not be removed; `rebuild` mends it.
     pub fn release(&self, path: &StorePath) -> Result<(), KeepError> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(hold) = held.get_mut(path) {
@@ -130,10 +130,10 @@ impl RootKeeper {
         self.counted().get()
     }
 
-    /// Makes the links agree with the table: adds the missing, removes the left-over.
+    /// Makes the roots agree with the table: adds the missing, removes the left-over.
     ///
     /// # Errors
-    /// At the first link or question that fails.
+    /// At the first root or question that fails.
     pub fn rebuild(&self) -> Result<Rebuilt, KeepError> {
         let mut rebuilt = Rebuilt::default();
         let mut present: HashSet<StorePath> = self.list()?.into_iter().collect();
@@ -157,7 +157,7 @@ impl RootKeeper {
         Ok(rebuilt)
     }
 
-    /// The links there are. The listing is made while intakes go on, and counted without any.
+    /// The roots there are. The listing is made while intakes go on, and counted without any.
     fn list(&self) -> Result<Vec<StorePath>, RootsError> {
         self.counted().listing_begins();
         let listed = self.roots.list();
@@ -166,7 +166,7 @@ impl RootKeeper {
         listed
     }
 
-    /// Makes a link, for who has `held`.
+    /// Makes a root, for who has `held`.
     fn add(&self, path: &StorePath) -> Result<(), RootsError> {
         let new = self.roots.add(path)?;
         self.counted().made(path, new);
@@ -192,7 +192,7 @@ fn drop_hold(held: &mut HashMap<StorePath, Hold>, path: &StorePath) -> bool {
     held.remove(path).is_some_and(|hold| hold.ask_again)
 }
 
-/// Releases paths off the async threads: links are disk work. A failure leaves a link that `rebuild` removes.
+/// Releases paths off the async threads: roots are disk work. A failure leaves a root that `rebuild` removes.
 pub(crate) async fn release_all(roots: &std::sync::Arc<RootKeeper>, paths: Vec<StorePath>) {
     if paths.is_empty() {
         return;

@@ -1,6 +1,6 @@
-//! Store paths to keep come in; roots that Nix' garbage collector really honours come out, one symlink per path. Two
-//! kinds: links in a real folder below Nix' own roots, where we may write there; else links in a folder of ours which
-//! the Nix daemon is told of. Which paths to keep, and until when, is for the caller; a root does not bring a path
+//! Store paths to keep come in; roots that Nix' garbage collector really honours come out, one per path. Two
+//! kinds: empty files in a real folder below Nix' own roots, where we may write there; else symlinks in a folder of ours
+//! which the Nix daemon is told of. Which paths to keep, and until when, is for the caller; a root does not bring a path
 //! back, so ask whether the path is valid *after* it was added.
 
 use std::fmt;
@@ -16,8 +16,10 @@ use crate::dirs::StoreDirs;
 use crate::store::{StoreError, ours};
 
 mod links;
+mod marks;
 
 use links::Links;
+use marks::Marks;
 
 /// Our folder below Nix' roots. Whoever keeps paths has a folder of its own in it: nobody takes another's roots for
 /// left-overs.
@@ -27,15 +29,15 @@ const NAME_BYTES_MAX: usize = 200;
 
 /// The roots of this program, of the kind that works here.
 pub enum GcRoots {
-    /// Links that the collector finds itself.
+    /// Files that the collector finds itself.
     Direct(Roots),
     /// Links in our own folder that the daemon was told of.
     Indirect(IndirectRoots),
 }
 
-/// Links in a real folder below Nix' roots.
+/// Empty files in a real folder below Nix' roots, named like the paths that they keep.
 pub struct Roots {
-    links: Links,
+    marks: Marks,
 }
 
 /// Links in a folder of ours, each registered with the Nix daemon.
@@ -46,7 +48,7 @@ pub struct IndirectRoots {
     because: NotHonoured,
 }
 
-/// Why the collector would not honour links in our folder, or we cannot put them there.
+/// Why the collector would not honour what is in our folder, or we cannot put them there.
 #[derive(Debug, thiserror::Error)]
 pub enum NotHonoured {
     /// It is a link, which the collector does not follow.
@@ -117,7 +119,7 @@ pub enum RootsError {
 
 impl GcRoots {
     /// Chooses: direct roots where Nix honours them and we may write, in a folder named after `own_folder`; else roots
-    /// through the daemon with their links in `own_folder` (made when missing). Both are idempotent; neither is synced to disk: rebuild roots from your own
+    /// through the daemon with symlinks in `own_folder` (made when missing). Both are idempotent; neither is synced to disk: rebuild roots from your own
     /// record at start.
     ///
     /// # Errors
@@ -129,7 +131,7 @@ impl GcRoots {
         }
     }
 
-    /// Keeps a path. Repeating it changes nothing. True when its link was not there before.
+    /// Keeps a path. Repeating it changes nothing. True when it was not kept before.
     ///
     /// # Errors
     /// [`RootsError`]
@@ -151,12 +153,15 @@ impl GcRoots {
         }
     }
 
-    /// Lets a path go. One that is not kept is no error. True when there was a link.
+    /// Lets a path go. One that is not kept is no error. True when there was a root.
     ///
     /// # Errors
     /// [`RootsError`]
     pub fn remove(&self, path: &StorePath) -> Result<bool, RootsError> {
-        self.links().remove(path)
+        match self {
+            Self::Direct(roots) => roots.marks.remove(path),
+            Self::Indirect(roots) => roots.links.remove(path),
+        }
     }
 
     /// The paths kept, sorted. Entries of the folder that are no roots of ours are left out, and left alone.
@@ -164,13 +169,9 @@ impl GcRoots {
     /// # Errors
     /// [`RootsError`]
     pub fn list(&self) -> Result<Vec<StorePath>, RootsError> {
-        self.links().list()
-    }
-
-    fn links(&self) -> &Links {
         match self {
-            Self::Direct(roots) => &roots.links,
-            Self::Indirect(roots) => &roots.links,
+            Self::Direct(roots) => roots.marks.list(),
+            Self::Indirect(roots) => roots.links.list(),
         }
     }
 }
@@ -178,12 +179,15 @@ impl GcRoots {
 /// Which kind, where, and why.
 impl fmt::Display for GcRoots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let folder = self.links().folder().display();
         match self {
-            Self::Direct(_) => write!(f, "direct roots in {folder}, which the collector searches itself"),
+            Self::Direct(roots) => {
+                let folder = roots.marks.folder().display();
+                write!(f, "direct roots in {folder}, which the collector searches itself")
+            }
             Self::Indirect(roots) => write!(
                 f,
-                "roots in {folder}, registered with the Nix daemon at {}, for direct ones are not possible: {}",
+                "roots in {}, registered with the Nix daemon at {}, for direct ones are not possible: {}",
+                roots.links.folder().display(),
                 roots.socket.display(),
                 chain(&roots.because)
             ),
@@ -207,19 +211,19 @@ impl Roots {
             NotHonoured::CannotMake { source, .. } => NotHonoured::CannotWrite { path: shared, source },
             other => other,
         })?;
-        let links = Links::new(folder, dirs.store());
-        links
+        let marks = Marks::new(folder, dirs.store());
+        marks
             .try_out()
-            .map_err(|source| NotHonoured::CannotWrite { path: links.folder().to_owned(), source })?;
-        Ok(Self { links })
+            .map_err(|source| NotHonoured::CannotWrite { path: marks.folder().to_owned(), source })?;
+        Ok(Self { marks })
     }
 
-    /// Keeps a path. Repeating it changes nothing. True when its link was not there before.
+    /// Keeps a path. Repeating it changes nothing. True when it was not kept before.
     ///
     /// # Errors
     /// [`RootsError`]
     pub fn add(&self, path: &StorePath) -> Result<bool, RootsError> {
-        self.links.add(path).map(|link| link.new)
+        self.marks.add(path)
     }
 }
 

@@ -140,11 +140,11 @@ fn killed_between_receiving_and_committing() {
     let mut patient = world.hook_command();
     patient.args(["--timeout-ms", "60000", &path]).stdin(Stdio::null()).stderr(Stdio::piped());
     let hook = patient.spawn().unwrap();
-    // The link that keeps the path is made when the request is in hand.
+    // The root that keeps the path is made when the request is in hand.
     let name = Path::new(&path).file_name().unwrap();
     let folders = fs::read_dir(world.path("nix/var/gcroots/eka-queue")).unwrap();
     let folder = folders.map(|entry| entry.unwrap().path()).next().unwrap();
-    wait::until(SOON, || folder.join(name).is_symlink());
+    wait::until(SOON, || folder.join(name).is_file());
     world.kill();
     let said = hook.wait_with_output().unwrap();
     assert!(said.status.success() && said.stderr.is_empty(), "{said:?}");

@@ -115,14 +115,51 @@ fn what_else_lies_there_is_left_alone() {
     symlink("/somewhere/else", &wrong).unwrap();
     symlink(a.as_str(), folder.join("my-own-name")).unwrap();
     fs::write(folder.join("notes"), "").unwrap();
+    fs::create_dir(folder.join(nix.one("c").base_name())).unwrap();
     assert_eq!(roots.list().unwrap(), []);
-    roots.add(&a).unwrap();
-    assert_eq!(fs::read_link(&wrong).unwrap(), Path::new(a.as_str()), "a wrong target is set right");
+    assert!(roots.add(&a).unwrap());
+    assert!(fs::symlink_metadata(&wrong).unwrap().is_file(), "a wrong target is set right");
     assert_eq!(roots.list().unwrap(), [a]);
-    assert_eq!(fs::read_dir(&folder).unwrap().count(), 3, "and no temporary name is left");
+    assert_eq!(roots.add(&nix.one("c")).unwrap_err().to_string().find("cannot make the root"), Some(0));
+    assert_eq!(
+        fs::read_dir(&folder).unwrap().count(),
+        5,
+        "with the file that has the names, and no other is left"
+    );
     let foreign = StorePath::parse_str("/elsewhere/00000000000000000000000000000000-x").unwrap();
     assert!(matches!(roots.add(&foreign), Err(RootsError::Foreign(_))));
     assert!(matches!(roots.remove(&foreign), Err(RootsError::Foreign(_))));
+}
+
+/// A file has 65,000 names at most on ext4.
+#[test]
+fn more_roots_than_a_file_can_have_names() {
+    const PATHS: usize = 65_100;
+    let folder = tempfile::tempdir().unwrap();
+    let dirs = StoreDirs::new("/nix/store", folder.path()).unwrap();
+    fs::create_dir(dirs.gcroots()).unwrap();
+    let roots = Roots::open(&dirs, Path::new("/own")).map(GcRoots::Direct).unwrap();
+    let path = |i| StorePath::parse_str(&format!("/nix/store/{i:032}-x")).unwrap();
+    let paths: Vec<StorePath> = (0..PATHS).map(path).collect();
+    roots.add_all(&paths).unwrap();
+    assert!(!roots.add(&paths[0]).unwrap());
+    assert!(roots.list().unwrap() == paths);
+    assert!(paths.iter().all(|path| roots.remove(path).unwrap()));
+    assert_eq!(roots.list().unwrap(), []);
+}
+
+/// Symlinks keep paths as well: those are not made again, and are removed.
+#[test]
+fn symlinks_are_roots_too() {
+    let nix = with_gcroots();
+    let roots = GcRoots::choose(&nix.dirs(), &nix.path("own")).unwrap();
+    let folder = fs::read_dir(nix.dirs().gcroots().join(FOLDER)).unwrap().next().unwrap().unwrap().path();
+    let a = nix.one("a");
+    symlink(a.as_str(), folder.join(a.base_name())).unwrap();
+    assert!(!roots.add(&a).unwrap());
+    assert_eq!(roots.list().unwrap(), std::slice::from_ref(&a));
+    assert!(roots.remove(&a).unwrap());
+    assert_eq!(roots.list().unwrap(), []);
 }
 
 /// Two who keep paths of one store do not see each other's roots.
