@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use nix_store::log::build_log;
 use nix_store::{Store, StoreDirs};
 use nix_types::cache_url::Encoding;
@@ -14,9 +15,10 @@ use nix_types::{DrvPath, SecretKey, Signature, StorePath};
 use object_kit::{Meta, ObjectError, Objects, Outcome};
 use service_kit::telemetry::chain;
 
+use super::publish::AT_ONCE;
 use super::{Native, encoding, faults};
 use crate::delivery::FaultClass;
-use crate::push::Fault;
+use crate::push::{Fault, Work};
 
 /// Most bytes of a realisation that are read.
 const REALISATION_BYTES_MAX: usize = 1 << 20;
@@ -44,6 +46,13 @@ pub(super) struct Wanted {
     pub(super) keys: Arc<Vec<SecretKey>>,
 }
 
+impl Wanted {
+    /// That nothing goes with the path.
+    pub(super) fn is_nothing(&self) -> bool {
+        !self.addressed && self.drv.is_none()
+    }
+}
+
 impl Native {
     /// What goes with a path that was asked for with this derivation.
     pub(super) fn wanted(
@@ -56,13 +65,21 @@ impl Native {
         Wanted { path: info.path.clone(), addressed: info.ca.is_some(), drv, keys: Arc::clone(keys) }
     }
 
-    /// Brings there what goes with a path that is there itself.
-    pub(super) async fn add_notes(&self, objects: &dyn Objects, wanted: &Wanted) -> Result<(), Fault> {
-        if !wanted.addressed && wanted.drv.is_none() {
-            return Ok(());
+    /// Brings there what goes with paths that are there themselves; says for each, in their order, what came of it.
+    pub(super) async fn add_notes(&self, objects: &dyn Objects, wanted: &[Wanted]) -> Vec<Result<(), Fault>> {
+        if wanted.iter().all(Wanted::is_nothing) {
+            return vec![Ok(()); wanted.len()];
         }
-        self.put_notes(objects, wanted).await?;
-        objects.settle().await.map_err(|error| faults::of_settle(&error))
+        let puts: Vec<Work<'_, Result<(), Fault>>> =
+            wanted.iter().map(|one| Box::pin(self.put_notes(objects, one)) as _).collect();
+        let mut done: Vec<Result<(), Fault>> = stream::iter(puts).buffered(AT_ONCE).collect().await;
+        if let Err(error) = objects.settle().await {
+            let fault = faults::of_settle(&error);
+            let lost =
+                wanted.iter().zip(&mut done).filter(|(wanted, done)| !wanted.is_nothing() && done.is_ok());
+            lost.for_each(|(_, done)| *done = Err(fault.clone()));
+        }
+        done
     }
 
     /// Puts what goes with a path.

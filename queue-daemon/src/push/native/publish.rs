@@ -19,8 +19,8 @@ use crate::push::{Fault, Work};
 /// What came of paths, by their place.
 pub(super) type Published = Vec<(usize, Result<NarInfo, Fault>)>;
 
-/// Objects under way at once.
-const AT_ONCE: usize = 32;
+/// Paths at once whose extras and notes are under way.
+pub(super) const AT_ONCE: usize = 32;
 
 /// A path to be published.
 #[derive(Debug)]
@@ -114,6 +114,9 @@ impl Native {
         objects: &dyn Objects,
         group: Vec<Publication>,
     ) -> Result<Published, Fault> {
+        if group.is_empty() {
+            return Ok(Vec::new());
+        }
         let (group, mut failed) = self.put_extras(objects, group).await;
         // Archives are durable before a narinfo names them, and so are the narinfo files of the group before this one.
         objects.settle().await.map_err(|error| faults::of_object(&error))?;

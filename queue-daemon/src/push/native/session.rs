@@ -4,6 +4,8 @@
 //! paths have all they need, they are published together, while further archives are still on their way. What fails
 //! takes with it what needs it, and nothing else; a place that cannot be reached ends the batch.
 
+mod outcome;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,9 +13,8 @@ use std::sync::atomic::Ordering;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use nix_store::PathInfo;
-use nix_types::{NarInfo, SecretKey, StorePath};
+use nix_types::{NarInfo, SecretKey};
 use object_kit::Objects;
-use serde_json::json;
 
 use super::Native;
 use super::check::archive_fault;
@@ -26,14 +27,13 @@ use super::sort::{self, Todo};
 use super::upload::{Common, Uploaded};
 use crate::delivery::FaultClass;
 use crate::push::{Batch, Fault, Pushed, Reports, Work, keys};
+use outcome::ends_the_batch;
 
 /// Archives of this batch in hand at once; fewer are really sent. Those that another batch sends do not count: two
 /// batches that are full of what the other one sends would wait for each other.
 const IN_HAND_MAX: usize = 512;
 /// Paths that are published together at most.
 const GROUP_MAX: usize = 256;
-/// So many failures with nothing that got through, and the rest is left for later.
-const FRUITLESS_MAX: usize = 8;
 
 /// What came of an archive.
 enum Sent {
@@ -54,7 +54,14 @@ struct OnTheirWay<'a> {
     theirs: FuturesUnordered<Work<'a, (usize, Result<Sent, Fault>)>>,
 }
 
-type Publishing<'a> = Work<'a, Result<Published, Fault>>;
+/// What came of a group.
+struct Settled {
+    /// Of those that only waited for what they need.
+    waited: Vec<(usize, Result<(), Fault>)>,
+    published: Published,
+}
+
+type Publishing<'a> = Work<'a, Result<Settled, Fault>>;
 
 /// Runs a batch.
 pub(super) async fn run(engine: &Native, batch: Batch<'_>, reports: &Reports) -> Result<Pushed, Fault> {
@@ -155,17 +162,11 @@ impl<'a> Session<'a> {
         let (asked, seen) = engine.look(objects, batch.closure, &is_leased).await?;
         let is_unsigned =
             |info: &PathInfo, narinfo: &NarInfo| Native::lacks_signature(info, narinfo, &session.keys);
-        let mut nodes = Vec::new();
+        let (mut nodes, mut there) = (Vec::new(), Vec::new());
         let todos = sort::sort(batch.closure, seen, is_unsigned);
         for ((info, todo), asked) in batch.closure.iter().zip(todos).zip(asked) {
             match todo {
-                Todo::Nothing(Some(narinfo)) => {
-                    match engine.add_notes(objects, &session.wanted(info)).await {
-                        Ok(()) => session.delivered(info, &narinfo, None),
-                        Err(fault) if ends_the_batch(&fault) => return Err(fault),
-                        Err(fault) => session.report_failure(&info.path, fault),
-                    }
-                }
+                Todo::Nothing(Some(narinfo)) => there.push((info, narinfo)),
                 Todo::Nothing(None) if asked => session.pushed.present.push(info.path.clone()),
                 Todo::Nothing(None) => {} // remembered already
                 Todo::Send | Todo::Sign(_) | Todo::Wait(_) => {
@@ -173,10 +174,25 @@ impl<'a> Session<'a> {
                 }
             }
         }
+        session.are_there(there).await?;
         let infos: Vec<&PathInfo> = nodes.iter().map(|node: &Node<'_>| node.info).collect();
         let known = engine.archives_of(&infos).await;
         nodes.iter_mut().zip(known).for_each(|(node, known)| node.known = known);
         Ok((nodes, session))
+    }
+
+    /// Nothing is to be done about these but to bring what goes with them.
+    async fn are_there(&mut self, there: Vec<(&'a PathInfo, Box<NarInfo>)>) -> Result<(), Fault> {
+        let wanted: Vec<Wanted> = there.iter().map(|(info, _)| self.wanted(info)).collect();
+        let done = self.engine.add_notes(self.objects, &wanted).await;
+        for ((info, narinfo), done) in there.into_iter().zip(done) {
+            match done {
+                Ok(()) => self.delivered(info, &narinfo, None),
+                Err(fault) if ends_the_batch(&fault) => return Err(fault),
+                Err(fault) => self.report_failure(&info.path, fault),
+            }
+        }
+        Ok(())
     }
 
     /// What goes with a path, when it is to be delivered.
@@ -196,7 +212,7 @@ impl<'a> Session<'a> {
                 self.send(place, &under_way);
             }
             if publishing.is_none() {
-                publishing = self.next_group().await?;
+                publishing = self.next_group();
             }
             if self.plan.is_over() {
                 break; // the last ones only waited
@@ -207,10 +223,7 @@ impl<'a> Session<'a> {
                 published = async { publishing.as_mut().expect("guarded by the condition").await },
                     if publishing.is_some() => {
                     publishing = None;
-                    for (place, result) in published? {
-                        self.published(place, result)?;
-                    }
-                    self.plan.give_back();
+                    self.settled(published?)?;
                 }
                 else => {
                     let why = "paths are left that wait for nothing: a fault of this program";
@@ -279,17 +292,17 @@ impl<'a> Session<'a> {
     }
 
     /// The paths that have all they need, on their way to be published.
-    async fn next_group(&mut self) -> Result<Option<Publishing<'a>>, Fault> {
+    fn next_group(&mut self) -> Option<Publishing<'a>> {
         let in_order = self.objects.is_local();
         // A flush costs about the same for one file and for many, and what is small is there in a moment.
         if in_order && self.common.small.load(Ordering::Relaxed) > 0 {
-            return Ok(None);
+            return None;
         }
-        let mut group = Vec::new();
-        while group.is_empty() {
+        let (mut group, mut waits) = (Vec::new(), Vec::new());
+        while group.is_empty() && waits.is_empty() {
             let ready = self.plan.take_ready(GROUP_MAX, in_order);
             if ready.is_empty() {
-                return Ok(None);
+                return None;
             }
             for place in ready {
                 if self.plan.has_failed(place) {
@@ -297,13 +310,10 @@ impl<'a> Session<'a> {
                 }
                 match &self.nodes[place].todo {
                     Todo::Wait(_) if self.plan.lacks(place) => {} // part of it is in this group: later
-                    Todo::Wait(narinfo) => {
-                        let (info, narinfo) = (self.nodes[place].info, narinfo.clone());
-                        match self.engine.add_notes(self.objects, &self.wanted(info)).await {
-                            Ok(()) => self.waited(place, narinfo),
-                            Err(fault) => self.failed(place, fault)?,
-                        }
-                    }
+                    Todo::Wait(_) => match self.wanted(self.nodes[place].info) {
+                        wanted if wanted.is_nothing() => self.waited(place),
+                        wanted => waits.push((place, wanted)),
+                    },
                     Todo::Nothing(_) | Todo::Send | Todo::Sign(_) => {
                         group.push(self.publication(place));
                         // It meets the one it is to replace, which ends a group where order counts.
@@ -315,17 +325,12 @@ impl<'a> Session<'a> {
             }
         }
         let (engine, objects) = (self.engine, self.objects);
-        Ok(Some(Box::pin(engine.publish(objects, group))))
-    }
-
-    /// All that a path needs is there, as it is itself.
-    fn waited(&mut self, place: usize, narinfo: Option<Box<NarInfo>>) {
-        self.plan.published(place);
-        let info = self.nodes[place].info;
-        match narinfo {
-            Some(narinfo) => self.delivered(info, &narinfo, None),
-            None => self.pushed.present.push(info.path.clone()),
-        }
+        let (waits, notes): (Vec<usize>, Vec<Wanted>) = waits.into_iter().unzip();
+        Some(Box::pin(async move {
+            let noted = engine.add_notes(objects, &notes).await;
+            let published = engine.publish(objects, group).await?;
+            Ok(Settled { waited: waits.into_iter().zip(noted).collect(), published })
+        }))
     }
 
     fn publication(&self, place: usize) -> Publication {
@@ -335,97 +340,5 @@ impl<'a> Session<'a> {
         }
         let uploaded = node.uploaded.as_ref().expect("a path is ready when its archive is there");
         engine.publication(place, node.info, uploaded, self.wanted(node.info))
-    }
-
-    fn published(&mut self, place: usize, result: Result<NarInfo, Fault>) -> Result<(), Fault> {
-        match result {
-            Ok(_) if self.plan.has_failed(place) => Ok(()), // with something it needs
-            Ok(narinfo) => {
-                self.plan.published(place);
-                if let Some(flight) = self.nodes[place].flight.take() {
-                    flight.arrived(&narinfo);
-                }
-                // Its tree of files may be large.
-                let bytes = self.nodes[place].uploaded.take().map_or(0, |uploaded| uploaded.bytes);
-                self.delivered(self.nodes[place].info, &narinfo, Some(bytes));
-                Ok(())
-            }
-            Err(fault) => self.failed(place, fault),
-        }
-    }
-
-    /// The destination has the path: bytes that left for it, or `None` when it was there.
-    fn delivered(&mut self, info: &PathInfo, narinfo: &NarInfo, bytes: Option<u64>) {
-        self.fruitful |= bytes.is_some();
-        self.pushed.present.push(info.path.clone());
-        match self.leased.get(info.path.as_str()) {
-            Some(place) => match bytes {
-                Some(bytes) => self.reports.delivered(*place, self.receipt(narinfo, false), bytes),
-                None => self.reports.was_there(*place, self.receipt(narinfo, true)),
-            },
-            None => self.pushed.bytes += bytes.unwrap_or(0),
-        }
-    }
-
-    fn receipt(&self, narinfo: &NarInfo, was_there: bool) -> serde_json::Value {
-        let signed_by: Vec<&str> = narinfo.signatures.iter().map(nix_types::Signature::name).collect();
-        json!({
-            "kind": "nix-copy", "to": self.engine.shown, "asked": "narinfo", "was_there": was_there,
-            "url": narinfo.url, "nar_hash": narinfo.nar_hash.to_string(), "file_bytes": narinfo.file_size,
-            "signed_by": signed_by,
-        })
-    }
-
-    /// A path failed, and with it what needs it.
-    fn failed(&mut self, place: usize, fault: Fault) -> Result<(), Fault> {
-        if ends_the_batch(&fault) {
-            return Err(fault);
-        }
-        let with_it = self.plan.failed(place);
-        let path = &self.nodes[place].info.path;
-        for other in with_it {
-            let fault = needs(path, &fault);
-            self.nodes[other].flight = None;
-            self.report_failure(&self.nodes[other].info.path, fault);
-        }
-        self.report_failure(path, fault.clone());
-        self.nodes[place].flight = None;
-        if let Fault::Failed { class, .. } = &fault {
-            match class {
-                FaultClass::Corrupt => self.engine.memory.count_corrupt(),
-                FaultClass::Local => {} // the destination was not asked
-                FaultClass::Unreachable | FaultClass::Stuck | FaultClass::Failed | FaultClass::Refused => {
-                    self.fruitless += 1;
-                }
-            }
-        }
-        if self.fruitless >= FRUITLESS_MAX && !self.fruitful {
-            return Err(Fault::Cancelled); // the breaker has heard of these; the rest keeps its place in line
-        }
-        Ok(())
-    }
-
-    fn report_failure(&self, path: &StorePath, fault: Fault) {
-        if let Some(place) = self.leased.get(path.as_str()) {
-            self.reports.failed(*place, fault);
-        }
-    }
-}
-
-/// Whether it is not about a path, but about the destination or this daemon.
-fn ends_the_batch(fault: &Fault) -> bool {
-    matches!(fault, Fault::Cancelled) || fault.is_unreachable()
-}
-
-/// Why a path that needs another cannot be sent.
-fn needs(path: &StorePath, fault: &Fault) -> Fault {
-    match fault {
-        Fault::Failed { class, why, output } => Fault::Failed {
-            class: *class,
-            why: format!("it needs {path}, which could not be sent: {why}"),
-            output: output.clone(),
-        },
-        Fault::Gone(path) => Fault::Gone(path.clone()),
-        Fault::Cancelled => Fault::Cancelled,
     }
 }
