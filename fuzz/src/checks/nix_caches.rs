@@ -136,8 +136,11 @@ pub fn cache_url(bytes: &[u8]) {
             assert!(text.len() <= URL_MAX && text.is_ascii());
             let again = CacheUrl::parse(&url.to_string()).expect("what is printed is a URL");
             assert_eq!((again.identity(), &again.params), (url.identity(), &url.params));
-            let identity = CacheUrl::parse(&url.identity()).expect("an identity is a URL");
-            assert_eq!(identity.identity(), url.identity());
+            // Escaped, it may be longer than what is read.
+            if url.identity().len() <= URL_MAX {
+                let identity = CacheUrl::parse(&url.identity()).expect("an identity is a URL");
+                assert_eq!(identity.identity(), url.identity());
+            }
             assert!(url.identity().bytes().all(|byte| byte.is_ascii_graphic()));
             let login = matches!(url.place, Place::Http { login: Some(_), .. });
             let without = text.split_once("://").and_then(|(scheme, rest)| {
