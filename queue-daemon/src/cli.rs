@@ -106,7 +106,11 @@ pub enum Command {
     /// there is neither a rate nor a time.
     Watch(WatchArgs),
     /// Check the configuration and what it points to; changes nothing
-    CheckConfig,
+    CheckConfig {
+        /// Check the file alone: keys, users and programs belong to another machine
+        #[arg(long)]
+        file_only: bool,
+    },
     /// Print a shell's completions of this command line
     Completions {
         /// The shell

@@ -157,7 +157,10 @@ pub(crate) fn make_spool(folder: &Path, group: Option<u32>) -> io::Result<()> {
 }
 
 fn prepare_spool(folder: &Path, group: Option<u32>) -> io::Result<()> {
-    if let Some(group) = group {
+    // Not asked of the system when it is so already: a service manager may forbid it (SystemCallFilter=~@chown).
+    if let Some(group) = group
+        && fs::metadata(folder)?.gid() != group
+    {
         chown(folder, None, Some(Gid::from_raw(group)))?;
     }
     if fs::metadata(folder)?.permissions().mode() & 0o7777 == SPOOL_MODE {

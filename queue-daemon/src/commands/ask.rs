@@ -86,7 +86,7 @@ fn request(command: &Command) -> Result<Request, String> {
         Command::Drain { timeout } => Request::Drain { timeout_ms: timeout.map(millis) },
         Command::Serve(_)
         | Command::Watch(_)
-        | Command::CheckConfig
+        | Command::CheckConfig { .. }
         | Command::Completions { .. }
         | Command::Man { .. } => return Err("this command is no single request".into()),
     })

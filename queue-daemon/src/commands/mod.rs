@@ -45,7 +45,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Err(error) => return fail(&chain(&error), EXIT_CONFIG),
     };
     match &cli.command {
-        Command::CheckConfig => check_config::run(&file, cli.json),
+        Command::CheckConfig { file_only } => check_config::run(&file, *file_only, cli.json),
         Command::Serve(arguments) => match load(&file) {
             Ok(config) => serve::run(config, arguments),
             Err(code) => code,

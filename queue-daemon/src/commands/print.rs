@@ -55,9 +55,10 @@ impl Printer {
             Command::Resume { .. } => out(&format!("{} destination(s) go on", end.count)),
             Command::Wait(_) | Command::Drain { .. } => out(&verdict_text(end)),
             Command::Verify(_) => Ok(()), // each destination has said its part
-            Command::Serve(_) | Command::CheckConfig | Command::Completions { .. } | Command::Man { .. } => {
-                Ok(())
-            }
+            Command::Serve(_)
+            | Command::CheckConfig { .. }
+            | Command::Completions { .. }
+            | Command::Man { .. } => Ok(()),
         }
     }
 }

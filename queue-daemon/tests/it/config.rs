@@ -200,6 +200,14 @@ fn what_the_values_point_to_is_looked_at_too() {
     let shown = said.out.replace(folder.path().to_str().unwrap(), "$F");
     insta::assert_snapshot!(shown);
 
+    let elsewhere = check(&text, &["--file-only"]);
+    assert_eq!(
+        (elsewhere.code, elsewhere.out.as_str()),
+        (0, "ekaci.toml: good\n"),
+        "its values are another machine's"
+    );
+    assert_eq!(check("[queue]\nsokcet = \"/s\"\n", &["--file-only"]).code, 1, "the file itself is checked");
+
     file("ekaci.toml", &text);
     let mut serve = tool(queue_program());
     let served = run(serve.arg("serve").arg("--config-file").arg(folder.path().join("ekaci.toml")), b"");
