@@ -1,6 +1,6 @@
 # The only commands a newcomer needs. Each is a script in scripts/, which says at its top what it does; pass it
 # arguments with ARGS, as in `make test ARGS='-p hook-wire'`.
-.PHONY: demo test test-nix-matrix lint bench chaos fuzz fmt deny docs
+.PHONY: demo test test-nix-matrix lint bench chaos fuzz fmt deny docs check-modules
 
-demo test test-nix-matrix lint bench chaos fuzz fmt deny docs:
+demo test test-nix-matrix lint bench chaos fuzz fmt deny docs check-modules:
 	@scripts/$@ $(ARGS)
