@@ -112,6 +112,8 @@ in
     oldS3 = settings oldS3;
   };
 
+  hookConf = tagged.environment.etc."eka/hook.conf".text;
+
   checks = {
     "a minimal configuration is its caches and the daemon's own places" =
       settings minimal == { queue = defaults; caches = [ cache ]; };

@@ -42,6 +42,7 @@ in
 
   # ekaci.toml as the modules render it, by name.
   toml = builtins.mapAttrs (_: standIn.toToml) cases.rendered;
+  inherit (cases) hookConf;
   # Names and descriptions of the keys that have an option.
   keys = builtins.mapAttrs (_: builtins.mapAttrs (_: option: option.description)) keys;
   cacheTypes = builtins.fromJSON (builtins.replaceStrings [ "one of " ] [ "" ] keys.cache.cache_type.type.name);

@@ -18,6 +18,7 @@ mod inside;
 mod intake;
 mod migrate;
 mod native;
+mod nixos;
 mod nobody;
 mod outage;
 mod poison;

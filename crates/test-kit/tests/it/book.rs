@@ -54,10 +54,13 @@ fn the_operations_page_has_every_configuration_key() {
     let page = text("docs/operations.md");
     let page = between(&page, "\n## Configuration", "\n## Destinations");
     let mut keys = BTreeSet::new();
-    for file in ["queue-daemon/src/config.rs", "queue-daemon/src/config/cache.rs"] {
-        keys.extend(keys_read_by(&text(file)));
+    keys.extend(keys_read_by(&text("queue-daemon/src/config.rs")));
+    for entry in fs::read_dir(root().join("queue-daemon/src/config")).unwrap() {
+        keys.extend(keys_read_by(&fs::read_to_string(entry.unwrap().path()).unwrap()));
     }
-    for known in ["state_dir", "allowed_users", "backoff", "fod", "upload_logs"] {
+    for known in
+        ["state_dir", "allowed_users", "backoff", "fod", "upload_logs", "cache_type", "bandwidth_limit"]
+    {
         assert!(keys.contains(known), "the sources read `{known}`, and this test sees it: {keys:?}");
     }
     let printed = |key: &&String| page.contains(&format!("`{key}`")) || page.contains(&format!("{key} = "));
@@ -67,8 +70,11 @@ fn the_operations_page_has_every_configuration_key() {
 
 /// The keys that a reader of sections asks for: `section.string("key")` and its like.
 fn keys_read_by(source: &str) -> BTreeSet<String> {
-    const READERS: [&str; 12] = [
+    const READERS: [&str; 15] = [
         "string",
+        "string_or_list",
+        "text_or_table",
+        "rate",
         "path",
         "paths",
         "bool",
