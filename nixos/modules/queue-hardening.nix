@@ -25,7 +25,6 @@
     "AF_UNIX"
     "AF_INET"
     "AF_INET6"
-    "AF_NETLINK"
   ];
   RestrictNamespaces = true;
   RestrictRealtime = true;

@@ -46,9 +46,13 @@ in
   # Names and descriptions of the keys that have an option.
   keys = builtins.mapAttrs (_: builtins.mapAttrs (_: option: option.description)) keys;
   cacheTypes = builtins.fromJSON (builtins.replaceStrings [ "one of " ] [ "" ] keys.cache.cache_type.type.name);
-  # Lines of [Service].
+  # Lines of [Service]: what both units have, and whole ones.
   hardening = directives (import ../modules/queue-hardening.nix { runsPrograms = false; });
   service = serviceOf { caches = [ cache ]; };
+  serviceOfNobody =
+    directives
+      (standIn.eval [ ../modules { services.eka-queue = { enable = true; dynamicUser = true; settings.caches = [ cache ]; }; } ])
+      .systemd.services.eka-queue.serviceConfig;
   serviceWithPrograms = serviceOf {
     caches = [ { id = "tell"; cache_type = "command"; command = [ "/bin/tell" ]; } ];
   };

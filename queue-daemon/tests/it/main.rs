@@ -24,4 +24,5 @@ mod outage;
 mod poison;
 mod powercut;
 mod sockets;
+mod units;
 mod world;

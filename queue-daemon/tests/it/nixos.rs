@@ -10,12 +10,12 @@ use serde_json::Value;
 
 use crate::world::{Said, World, hook_program, queue_program, run, tool};
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// An attribute of `nixos/tests`, evaluated with the stand-in for nixpkgs.
-fn evaluated(attribute: &str) -> Value {
+pub(crate) fn evaluated(attribute: &str) -> Value {
     let world = World::new("");
     let mut command = world.tool("nix-instantiate");
     command.args(["--eval", "--strict", "--json", "--readonly-mode", "-A", attribute]);

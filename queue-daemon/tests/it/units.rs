@@ -1,0 +1,145 @@
+//! The systemd units, and what `make install` puts where. In: `docs/systemd`, the NixOS modules' unit, and
+//! `systemd-analyze`, which needs no running systemd. Out: a failure for each word of it about our units, for an exposure
+//! above our figure, and for files that are not installed or not taken away again. Leaves out the services at work.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::nixos::{evaluated, root};
+use crate::world::{Said, queue_program, run, tool};
+
+/// The most exposure that `systemd-analyze security` may find, in tenths.
+const EXPOSURE_MAX: &str = "13";
+const UNITS: [&str; 3] = ["eka-queue.service", "eka-queue.socket", "eka-queue-control.socket"];
+
+/// The plain units in a folder, with a program that is there and this change to the service.
+fn units(folder: &Path, change: impl FnOnce(String) -> String) -> Vec<PathBuf> {
+    let text = |name: &str| fs::read_to_string(root().join("docs/systemd").join(name)).unwrap();
+    let program = queue_program().to_str().unwrap();
+    let service = text(UNITS[0]).replace("/usr/local/bin/eka-queue", program);
+    fs::write(folder.join(UNITS[0]), change(service)).unwrap();
+    for name in &UNITS[1..] {
+        fs::write(folder.join(name), text(name)).unwrap();
+    }
+    UNITS.iter().map(|name| folder.join(name)).collect()
+}
+
+/// It exits with 0 also when it has something to say.
+fn verified(units: &[PathBuf]) -> Said {
+    run(tool("systemd-analyze").arg("verify").args(units), b"")
+}
+
+fn exposure(unit: &Path) -> Said {
+    let mut command = tool("systemd-analyze");
+    command.args(["security", "--offline=true", "--no-pager", "--threshold", EXPOSURE_MAX]).arg(unit);
+    run(&mut command, b"")
+}
+
+#[test]
+fn systemd_has_nothing_to_say_about_the_units() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = verified(&units(folder.path(), |text| text));
+    assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (0, "", ""));
+    let wrong = verified(&units(folder.path(), |text| text.replace("RestartSec=", "RestartSecs=")));
+    assert!(wrong.err.contains("RestartSecs"), "it does look: {wrong:?}");
+}
+
+#[test]
+fn the_exposure_is_within_our_figure() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = exposure(&units(folder.path(), |text| text)[0]);
+    assert_eq!(plain.code, 0, "{plain:?}");
+    let open = exposure(&units(folder.path(), |text| text.replace("PrivateDevices=yes\n", ""))[0]);
+    assert_eq!(open.code, 1, "it does look: {open:?}");
+    for attribute in ["service", "serviceWithPrograms", "serviceOfNobody"] {
+        let unit = folder.path().join(format!("{attribute}.service"));
+        let text = format!("[Service]\n{}\n", lines(attribute).join("\n"));
+        fs::write(&unit, text.replace("/nix/store/00000000000000000000000000000000-eka-ci", "/usr")).unwrap();
+        let said = exposure(&unit);
+        assert_eq!(said.code, 0, "{text}\n{said:?}");
+    }
+}
+
+/// Lines of `[Service]` that the modules make.
+fn lines(attribute: &str) -> Vec<String> {
+    let lines = evaluated(attribute);
+    lines.as_array().unwrap().iter().map(|line| line.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_plain_unit_and_the_modules_forbid_the_same() {
+    let text = fs::read_to_string(root().join("docs/systemd").join(UNITS[0])).unwrap();
+    let (_, text) = text.split_once("# What it may not do").unwrap();
+    let (text, _) = text.split_once("\n[Install]").unwrap();
+    let words = |line: &str| -> Vec<String> {
+        // A list may be one line or several.
+        let (key, value) = line.split_once('=').unwrap();
+        if key == "RestrictAddressFamilies" {
+            return value.split(' ').map(|word| format!("{key}={word}")).collect();
+        }
+        vec![line.to_owned()]
+    };
+    let plain: BTreeSet<String> = text
+        .lines()
+        .skip(1)
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .flat_map(words)
+        .collect();
+    let modules: BTreeSet<String> = lines("hardening").into_iter().collect();
+    assert_eq!(plain, modules, "left: docs/systemd, right: nixos/modules/queue-hardening.nix");
+}
+
+/// `make install` or `make uninstall` below this folder.
+fn make(goal: &str, below: &Path, prefix: &str) -> Said {
+    let mut command = tool("make");
+    command.current_dir(root()).args(["--no-print-directory", goal]);
+    command.env("DESTDIR", below).env("PREFIX", prefix).env("BUILT", queue_program().parent().unwrap());
+    run(command.env_remove("MAKEFLAGS").env_remove("ARGS"), b"")
+}
+
+/// Every file below a folder, without the folder.
+fn files(below: &Path) -> BTreeSet<String> {
+    let said = run(tool("find").arg(below).args(["-type", "f", "-printf", "/%P %m\n"]), b"");
+    said.out.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn what_is_installed_is_complete_and_goes_away_again() {
+    let folder = tempfile::tempdir().unwrap();
+    for (prefix, system) in [("/usr", "/usr/lib"), ("/usr/local", "/usr/local/lib"), ("/opt/eka", "/etc")] {
+        let below = folder.path().join(prefix.replace('/', "-"));
+        fs::create_dir(&below).unwrap();
+        fs::create_dir_all(below.join("etc/ekaci")).unwrap();
+        fs::write(below.join("etc/ekaci/ekaci.toml"), "").unwrap();
+        let said = make("install", &below, prefix);
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+        let there = files(&below);
+        for file in [
+            format!("{prefix}/bin/eka-queue 755"),
+            format!("{prefix}/bin/eka-hook 755"),
+            format!("{system}/sysusers.d/eka-queue.conf 644"),
+            format!("{system}/tmpfiles.d/eka-queue.conf 644"),
+            format!("{prefix}/share/man/man1/eka-queue-push.1 644"),
+            format!("{prefix}/share/bash-completion/completions/eka-queue 644"),
+            format!("{prefix}/share/doc/eka-queue/docs/operations.md 644"),
+        ] {
+            assert!(there.contains(&file), "{file} is not among {there:#?}");
+        }
+        let service =
+            fs::read_to_string(below.join(&format!("{system}/systemd/system/eka-queue.service")[1..]));
+        assert!(service.unwrap().contains(&format!("\nExecStart={prefix}/bin/eka-queue serve ")));
+
+        assert_eq!(make("install", &below, prefix).code, 0, "a second time is an upgrade");
+        assert_eq!(files(&below), there);
+        let said = make("uninstall", &below, prefix);
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+        assert_eq!(
+            files(&below),
+            BTreeSet::from(["/etc/ekaci/ekaci.toml 644".to_owned()]),
+            "not what is yours"
+        );
+    }
+    let relative = make("install", folder.path(), "opt");
+    assert!(relative.code != 0 && relative.err.contains("no absolute path"), "{relative:?}");
+}
