@@ -15,7 +15,8 @@ let
   settings = c: c.services.eka-queue.renderedSettings;
   unit = c: c.systemd.services.eka-queue.serviceConfig;
   ours = a: lib.hasPrefix "services.eka-queue" a.message || lib.hasPrefix "services.nix-post" a.message;
-  objections = c: lib.filter (a: !a.assertion) (lib.filter ours c.assertions);
+  # A message may be asked for only where its assertion does not hold.
+  objections = c: lib.filter (a: !a.assertion && ours a) c.assertions;
   # Everything that depends on the options; the files themselves are made by others.
   whole = c: builtins.deepSeq [ (settings c) (unit c) c.environment.etc."eka/hook.conf".text ] true;
   accepted = c: (builtins.tryEval (whole c)).success && objections c == [ ];
