@@ -102,8 +102,39 @@ let
   oldSign = old { signingPrivateKeyPath = "/run/secrets/sign"; };
   oldS3 = old { uploadTo = "s3://example"; sshPrivateKeyPath = "/run/secrets/ssh"; };
   given = "/run/credentials/eka-queue.service";
+
+  # How that module's own page sets it up, with secrets that belong to the user it names.
+  byItsPage =
+    { config, lib, ... }:
+    {
+      options.sops = lib.mkOption { type = lib.types.anything; };
+      config = {
+        sops.secrets =
+          let
+            secret = name: {
+              mode = "0400";
+              owner = config.services.nix-post-build-hook-queue.user;
+              restartUnits = [ "nix-post-build-hook-queue.service" ];
+              path = "/run/secrets/${name}";
+            };
+          in
+          {
+            cache-signing-priv-key = secret "cache-signing-priv-key";
+            cache-ssh-priv-key = secret "cache-ssh-priv-key";
+          };
+        services.nix-post-build-hook-queue = {
+          enable = true;
+          inherit package;
+          signingPrivateKeyPath = config.sops.secrets.cache-signing-priv-key.path;
+          sshPrivateKeyPath = config.sops.secrets.cache-ssh-priv-key.path;
+          uploadTo = "ssh://nix-ssh@nix-cache.example.com";
+        };
+      };
+    };
+  page = machine byItsPage;
 in
 {
+  accepts = module: accepted (machine { imports = [ module ]; services.eka-queue.enable = lib.mkDefault true; });
   rendered = {
     minimal = settings minimal;
     everything = settings everything;
@@ -218,6 +249,11 @@ in
           }
         ];
       };
+    "old options: their own page, followed" =
+      accepted page
+      && settings page == settings oldSsh
+      && page.users.users ? ${page.sops.secrets.cache-ssh-priv-key.owner}
+      && page.sops.secrets.cache-ssh-priv-key.restartUnits == page.systemd.services.eka-queue.aliases;
     "old options: the keys" =
       (unit oldSsh).LoadCredential == [
         "signingPrivateKeyPath:/run/secrets/sign"

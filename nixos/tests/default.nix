@@ -4,6 +4,7 @@
 {
   nixpkgs ? null,
   system ? builtins.currentSystem,
+  file ? null,
 }:
 let
   standIn = import ./stand-in.nix;
@@ -43,6 +44,8 @@ in
   # ekaci.toml as the modules render it, by name.
   toml = builtins.mapAttrs (_: standIn.toToml) cases.rendered;
   inherit (cases) hookConf;
+  # Whether a file is a good module.
+  example = cases.accepts file;
   # Names and descriptions of the keys that have an option.
   keys = builtins.mapAttrs (_: builtins.mapAttrs (_: option: option.description)) keys;
   cacheTypes = builtins.fromJSON (builtins.replaceStrings [ "one of " ] [ "" ] keys.cache.cache_type.type.name);

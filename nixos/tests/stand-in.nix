@@ -247,6 +247,7 @@ let
       warnings = list;
       environment = anything;
       nix = anything;
+      programs = anything;
       systemd = anything;
       users = anything;
     };
