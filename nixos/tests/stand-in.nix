@@ -248,6 +248,7 @@ let
       environment = anything;
       nix = anything;
       programs = anything;
+      services.hydra = anything;
       systemd = anything;
       users = anything;
     };

@@ -90,12 +90,11 @@ fn the_plain_unit_and_the_modules_forbid_the_same() {
     assert_eq!(plain, modules, "left: docs/systemd, right: nixos/modules/queue-hardening.nix");
 }
 
-/// `make install` or `make uninstall` below this folder.
-fn make(goal: &str, below: &Path, prefix: &str) -> Said {
-    let mut command = tool("make");
-    command.current_dir(root()).args(["--no-print-directory", goal]);
-    command.env("DESTDIR", below).env("PREFIX", prefix).env("BUILT", queue_program().parent().unwrap());
-    run(command.env_remove("MAKEFLAGS").env_remove("ARGS"), b"")
+/// What `make install` and `make uninstall` run, below this folder.
+fn install(words: &[&str], below: &Path, prefix: &str) -> Said {
+    let mut command = tool(root().join("scripts/install"));
+    command.args(words).env("DESTDIR", below).env("PREFIX", prefix);
+    run(command.env("BUILT", queue_program().parent().unwrap()), b"")
 }
 
 /// Every file below a folder, without the folder.
@@ -112,7 +111,7 @@ fn what_is_installed_is_complete_and_goes_away_again() {
         fs::create_dir(&below).unwrap();
         fs::create_dir_all(below.join("etc/ekaci")).unwrap();
         fs::write(below.join("etc/ekaci/ekaci.toml"), "").unwrap();
-        let said = make("install", &below, prefix);
+        let said = install(&[], &below, prefix);
         assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
         let there = files(&below);
         for file in [
@@ -130,9 +129,9 @@ fn what_is_installed_is_complete_and_goes_away_again() {
             fs::read_to_string(below.join(&format!("{system}/systemd/system/eka-queue.service")[1..]));
         assert!(service.unwrap().contains(&format!("\nExecStart={prefix}/bin/eka-queue serve ")));
 
-        assert_eq!(make("install", &below, prefix).code, 0, "a second time is an upgrade");
+        assert_eq!(install(&[], &below, prefix).code, 0, "a second time is an upgrade");
         assert_eq!(files(&below), there);
-        let said = make("uninstall", &below, prefix);
+        let said = install(&["uninstall"], &below, prefix);
         assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
         assert_eq!(
             files(&below),
@@ -140,6 +139,15 @@ fn what_is_installed_is_complete_and_goes_away_again() {
             "not what is yours"
         );
     }
-    let relative = make("install", folder.path(), "opt");
+    let below = folder.path().join("hooked");
+    fs::create_dir_all(below.join("etc/nix")).unwrap();
+    fs::write(below.join("etc/nix/nix.conf"), "post-build-hook = /usr/bin/eka-hook\n").unwrap();
+    assert_eq!(install(&[], &below, "/usr").code, 0);
+    let there = files(&below);
+    let said = install(&["uninstall"], &below, "/usr");
+    assert!(said.code != 0 && said.err.contains("as post-build-hook: remove that line"), "{said:?}");
+    assert_eq!(files(&below), there, "Nix would stop every build");
+
+    let relative = install(&[], folder.path(), "opt");
     assert!(relative.code != 0 && relative.err.contains("no absolute path"), "{relative:?}");
 }
