@@ -197,7 +197,9 @@ in
       ++ [
         {
           assertion = !(cfg.dynamicUser && queue.socket_group != null);
-          message = "services.eka-queue: dynamicUser has no spool that a socket_group could reach; leave out one of them.";
+          message = ''
+            services.eka-queue: dynamicUser has no spool that a socket_group could reach; leave out one of them.
+          '';
         }
       ];
 

@@ -20,7 +20,7 @@ let
     mkOption {
       type = types.nullOr type;
       default = null;
-      description = description + lib.optionalString (default != "") " Default: ${default}.";
+      description = description + lib.optionalString (default != "") "\n\nDefault: ${default}.";
     };
   required =
     type: description:
@@ -54,10 +54,16 @@ in
         "Live deliveries one user may have before its requests are put off.";
     signing_key_files =
       key (types.listOf absolute) "none"
-        "Files of secret keys (`name:base64`) that the daemon's user can read; each signs what is sent. `services.eka-queue.signingKeyFiles` adds to them, and needs no rights on the files.";
+        ''
+          Files of secret keys (`name:base64`) that the daemon's user can read; each signs what is sent.
+          `services.eka-queue.signingKeyFiles` adds to them, and needs no rights on the files.
+        '';
     sign_store =
       key types.bool "false"
-        "Whether the signatures are added to the local store as well. Nix allows that to its trusted users only, so the daemon's user becomes one.";
+        ''
+          Whether the signatures are added to the local store as well. Nix allows that to its trusted users only, so the
+          daemon's user becomes one.
+        '';
     default_destinations =
       key (types.listOf id) "all"
         "Ids of the destinations of a request that names none.";
@@ -66,7 +72,10 @@ in
         "`address:port` where Prometheus may ask, besides the control socket.";
     stop_timeout =
       key duration "`30s`"
-        "How long a stopping daemon waits for attempts under way. Above a minute the unit's `TimeoutStopSec` (90 s) has to grow with it.";
+        ''
+          How long a stopping daemon waits for attempts under way. Above a minute the unit's `TimeoutStopSec` (90 s) has
+          to grow with it.
+        '';
     keep_done = key duration "`14d`" "How long finished deliveries are remembered.";
     keep_dead = key duration "`90d`" "How long dead letters are remembered.";
     bandwidth_limit =

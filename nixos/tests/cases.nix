@@ -101,6 +101,7 @@ let
   };
   oldSign = old { signingPrivateKeyPath = "/run/secrets/sign"; };
   oldS3 = old { uploadTo = "s3://example"; sshPrivateKeyPath = "/run/secrets/ssh"; };
+  keyInStore = "${builtins.storeDir}/00000000000000000000000000000000-key";
   given = "/run/credentials/eka-queue.service";
 
   # How that module's own page sets it up, with secrets that belong to the user it names.
@@ -150,7 +151,9 @@ in
     "a minimal configuration is its caches and the daemon's own places" =
       settings minimal == { queue = defaults; caches = [ cache ]; };
     "every key arrives as it was set" = settings everything == full && accepted everything;
-    "the example sets every key of [queue]" = builtins.attrNames full.queue == builtins.attrNames (import ../modules/queue-settings.nix { inherit lib; }).queue;
+    "the example sets every key of [queue]" =
+      builtins.attrNames full.queue
+      == builtins.attrNames (import ../modules/queue-settings.nix { inherit lib; }).queue;
     "the example sets every key of [[caches]]" =
       builtins.attrNames (builtins.foldl' (a: b: a // b) { } full.caches)
       == builtins.attrNames (import ../modules/queue-settings.nix { inherit lib; }).cache;
@@ -161,7 +164,8 @@ in
     "Nix calls the hook" = lib.hasPrefix "${package}/bin/eka-hook" minimal.nix.settings.post-build-hook;
     "unless it is told not to" = !(unhooked ? nix.settings.post-build-hook);
     "the hook finds the daemon" =
-      minimal.environment.etc."eka/hook.conf".text == "socket = /run/eka-queue/enqueue.sock\nspool = /var/lib/eka-queue/spool\n";
+      minimal.environment.etc."eka/hook.conf".text
+      == "socket = /run/eka-queue/enqueue.sock\nspool = /var/lib/eka-queue/spool\n";
     "the hook has settings of its own" =
       tagged.environment.etc."eka/hook.conf".text
       == "socket = /run/eka-queue/enqueue.sock\nspool = /var/lib/eka-queue/spool\nstrict = true\ntag = builder-1\ntimeout_ms = 200\n";
@@ -208,7 +212,7 @@ in
         "ssh:/run/secrets/s"
       ];
     "a key in the store is objected to" =
-      builtins.length (objections (queue { signingKeyFiles = [ "${builtins.storeDir}/00000000000000000000000000000000-key" ]; })) == 1;
+      builtins.length (objections (queue { signingKeyFiles = [ keyInStore ]; })) == 1;
     "whoever signs the store is trusted by Nix, nobody else is" =
       builtins.elem "eka-queue" everything.nix.settings.trusted-users
       && !builtins.elem "eka-queue" (minimal.nix.settings.trusted-users or [ ]);
@@ -221,15 +225,19 @@ in
       (with_ { max_nar_size = 5; })
       (with_ { id = "a.b_c-1"; })
     ];
-    "types: a misspelt option" = refused (queue { signingKeyFile = [ "/k" ]; }) && refused (machine { services.eka-queu.enable = true; });
-    "types: a list that is none" = refused (queue { signingKeyFiles = "/k"; }) && refused (inQueue { allowed_users = "root"; });
+    "types: a misspelt option" =
+      refused (queue { signingKeyFile = [ "/k" ]; }) && refused (machine { services.eka-queu.enable = true; });
+    "types: a list that is none" =
+      refused (queue { signingKeyFiles = "/k"; }) && refused (inQueue { allowed_users = "root"; });
     "types: a key that is no path" = refused (queue { signingKeyFiles = [ "key" ]; });
     "types: a relative folder" = refused (inQueue { state_dir = "state"; });
     "types: a number in quotes" = refused (inQueue { quota_per_uid = "1000"; });
     "types: a number out of bounds" = refused (with_ { concurrency = 0; }) && refused (with_ { concurrency = 257; });
-    "types: a duration without a unit" = refused (inQueue { stop_timeout = "30"; }) && refused (inQueue { stop_timeout = 30; });
+    "types: a duration without a unit" =
+      refused (inQueue { stop_timeout = "30"; }) && refused (inQueue { stop_timeout = 30; });
     "types: a rate that is none" = refused (inQueue { bandwidth_limit = "fast"; });
-    "types: a word that is none of the known" = refused (with_ { fod = "sometimes"; }) && refused (inQueue { durability = "fulll"; });
+    "types: a word that is none of the known" =
+      refused (with_ { fod = "sometimes"; }) && refused (inQueue { durability = "fulll"; });
     "types: a cache of no known type" = refused (with_ { cache_type = "ftp"; });
     "types: a cache without an id" = refused (queue { settings.caches = [ (removeAttrs cache [ "id" ]) ]; });
     "types: an id with a blank" = refused (with_ { id = "a b"; });
@@ -268,11 +276,12 @@ in
       && (settings oldS3).caches == [ { id = "upload-to"; cache_type = "nix-copy"; destination = "s3://example"; } ]
       && (unit oldS3).LoadCredential == [ ];
     "old options: the user can be asked for, and set" =
-      (old { }).services.nix-post-build-hook-queue.user == "eka-queue" && (unit (old { user = "alice"; })).User == "alice";
+      (old { }).services.nix-post-build-hook-queue.user == "eka-queue"
+      && (unit (old { user = "alice"; })).User == "alice";
     "old options: Nix calls the hook" = oldSsh.nix.settings.post-build-hook == "${package}/bin/eka-hook";
     "old options: all are good" = lib.all accepted [ oldSsh oldSign oldS3 (old { }) ];
     "old options: a key in the store is objected to" =
-      objections (old { signingPrivateKeyPath = "${builtins.storeDir}/00000000000000000000000000000000-key"; }) != [ ];
+      objections (old { signingPrivateKeyPath = keyInStore; }) != [ ];
     "old options: a misspelt option" = refused (old { uploadto = "s3://example"; });
     "old options: a number for a path" = refused (old { signingPrivateKeyPath = 3; });
   };

@@ -30,11 +30,8 @@ let
     set: builtins.concatLists (
       standIn.lib.mapAttrsToList (name: v: map (x: "${name}=${word x}") (if builtins.isList v then v else [ v ])) set
     );
-  serviceOf =
-    settings:
-    directives
-      (standIn.eval [ ../modules { services.eka-queue = { enable = true; inherit settings; }; } ])
-      .systemd.services.eka-queue.serviceConfig;
+  queue = given: standIn.eval [ ../modules { services.eka-queue = { enable = true; } // given; } ];
+  serviceOf = given: directives (queue given).systemd.services.eka-queue.serviceConfig;
   cache = { id = "main"; cache_type = "nix-copy"; destination = "https://cache.example.org"; };
 in
 {
@@ -51,26 +48,17 @@ in
   cacheTypes = builtins.fromJSON (builtins.replaceStrings [ "one of " ] [ "" ] keys.cache.cache_type.type.name);
   # Lines of [Service]: what both units have, and whole ones.
   hardening = directives (import ../modules/queue-hardening.nix { runsPrograms = false; });
-  service = serviceOf { caches = [ cache ]; };
-  serviceOfNobody =
-    directives
-      (standIn.eval [ ../modules { services.eka-queue = { enable = true; dynamicUser = true; settings.caches = [ cache ]; }; } ])
-      .systemd.services.eka-queue.serviceConfig;
+  service = serviceOf { settings.caches = [ cache ]; };
+  serviceOfNobody = serviceOf { dynamicUser = true; settings.caches = [ cache ]; };
   serviceWithPrograms = serviceOf {
-    caches = [ { id = "tell"; cache_type = "command"; command = [ "/bin/tell" ]; } ];
+    settings.caches = [ { id = "tell"; cache_type = "command"; command = [ "/bin/tell" ]; } ];
   };
 
   # A system build's check of the file: fails when the daemon refuses the settings.
   configFile =
     { package, settings }:
-    (standIn.eval [
-      ../modules
-      {
-        services.eka-queue = {
-          enable = true;
-          package = { type = "derivation"; outPath = package; };
-          inherit settings;
-        };
-      }
-    ]).services.eka-queue.configFile;
+    (queue {
+      package = { type = "derivation"; outPath = package; };
+      inherit settings;
+    }).services.eka-queue.configFile;
 }

@@ -2,7 +2,7 @@
 # error that names the promises that are not kept.
 { pkgs, nixpkgs }:
 let
-  result = import ./default.nix { 
+  result = import ./default.nix {
     inherit nixpkgs;
     inherit (pkgs.stdenv.hostPlatform) system;
   };

@@ -48,7 +48,8 @@ pkgs.testers.runNixOSTest {
 
   testScript = ''
     def build(name):
-        expression = f'derivation {{ name = "{name}"; system = builtins.currentSystem; builder = "/bin/sh"; args = ["-c" "echo {name} > $out"]; }}'
+        shell = 'system = builtins.currentSystem; builder = "/bin/sh";'
+        expression = f'derivation {{ name = "{name}"; {shell} args = ["-c" "echo {name} > $out"]; }}'
         return builder.succeed(f"nix-build --no-out-link -E '{expression}'").strip()
 
     builder.wait_for_unit("eka-queue.socket")

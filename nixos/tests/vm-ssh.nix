@@ -35,11 +35,14 @@ pkgs.testers.runNixOSTest {
     cache.wait_for_unit("sshd.service")
     key = builder.succeed("cat /etc/ssh-key.pub").strip()
     cache.succeed(f"mkdir -p /etc/ssh/authorized_keys.d && echo '{key}' > /etc/ssh/authorized_keys.d/nix-ssh")
-    builder.succeed("install -d -o eka-queue /var/lib/eka-queue/.ssh", "ssh-keyscan cache > /var/lib/eka-queue/.ssh/known_hosts")
+    builder.succeed(
+        "install -d -o eka-queue /var/lib/eka-queue/.ssh",
+        "ssh-keyscan cache > /var/lib/eka-queue/.ssh/known_hosts",
+    )
     builder.wait_for_unit("nix-post-build-hook-queue.service")
-    path = builder.succeed(
-        "nix-build --no-out-link -E 'derivation { name = \"a\"; system = builtins.currentSystem; builder = \"/bin/sh\"; args = [\"-c\" \"echo a > $out\"]; }'"
-    ).strip()
+    shell = 'system = builtins.currentSystem; builder = "/bin/sh";'
+    expression = f'derivation {{ name = "a"; {shell} args = ["-c" "echo a > $out"]; }}'
+    path = builder.succeed(f"nix-build --no-out-link -E '{expression}'").strip()
     builder.succeed(f"eka-queue wait {path} --timeout 2m")
     cache.succeed(f"nix-store --verify-path {path}")
   '';
