@@ -49,6 +49,11 @@ in
   # Lines of [Service]: what both units have, and whole ones.
   hardening = directives (import ../modules/queue-hardening.nix { runsPrograms = false; });
   service = serviceOf { settings.caches = [ cache ]; };
+  # Lines of [Socket] and of tmpfiles.
+  sockets = builtins.mapAttrs (
+    _: socket: map (path: "ListenStream=${path}") socket.listenStreams ++ directives socket.socketConfig
+  ) (queue { }).systemd.sockets;
+  tmpfiles = (queue { }).systemd.tmpfiles.rules;
   serviceOfNobody = serviceOf { dynamicUser = true; settings.caches = [ cache ]; };
   serviceWithPrograms = serviceOf {
     settings.caches = [ { id = "tell"; cache_type = "command"; command = [ "/bin/tell" ]; } ];

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::nixos::{evaluated, root};
@@ -88,6 +89,56 @@ fn the_plain_unit_and_the_modules_forbid_the_same() {
         .collect();
     let modules: BTreeSet<String> = lines("hardening").into_iter().collect();
     assert_eq!(plain, modules, "left: docs/systemd, right: nixos/modules/queue-hardening.nix");
+}
+
+#[test]
+fn the_sockets_and_folders_are_those_of_the_modules() {
+    let text = |name: &str| fs::read_to_string(root().join("docs/systemd").join(name)).unwrap();
+    let of_modules = |attribute: &str| lines(attribute).into_iter().collect::<BTreeSet<String>>();
+    for name in ["eka-queue", "eka-queue-control"] {
+        let text = text(&format!("{name}.socket"));
+        let (_, text) = text.split_once("[Socket]\n").unwrap();
+        let (text, _) = text.split_once("\n[Install]").unwrap();
+        let plain: BTreeSet<String> = text.lines().map(str::to_owned).collect();
+        assert_eq!(plain, of_modules(&format!("sockets.{name}")), "left: docs/systemd, right: nixos/modules");
+    }
+    let text = text("tmpfiles.conf");
+    let plain: BTreeSet<String> =
+        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+    assert_eq!(plain, of_modules("tmpfiles"), "left: docs/systemd, right: nixos/modules");
+}
+
+/// What systemd's own programs make of the two files, below a folder.
+#[test]
+fn the_user_and_its_folders_are_made_as_the_daemon_wants_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let below = folder.path();
+    let owner = fs::metadata(below).unwrap().uid();
+    if owner != 0 {
+        println!("skipped: only root can make users and give folders away");
+        return;
+    }
+    assert_eq!(install(&[], below, "/usr").code, 0);
+    fs::create_dir_all(below.join("etc")).unwrap();
+    let at = format!("--root={}", below.display());
+    for (program, words) in
+        [("systemd-sysusers", vec![]), ("systemd-tmpfiles", vec!["--create", "eka-queue.conf"])]
+    {
+        let said = run(tool(program).arg(&at).args(words), b"");
+        assert_eq!(said.code, 0, "{program}: {said:?}");
+    }
+    let users = fs::read_to_string(below.join("etc/passwd")).unwrap();
+    let user = users.lines().find(|line| line.starts_with("eka-queue:")).unwrap();
+    let uid: u32 = user.split(':').nth(2).unwrap().parse().unwrap();
+    assert!(uid != 0, "{user}");
+    for (name, mode) in [
+        ("nix/var/nix/gcroots/eka-queue", 0o755),
+        ("var/lib/eka-queue", 0o750),
+        ("var/lib/eka-queue/spool", 0o3770),
+    ] {
+        let meta = fs::metadata(below.join(name)).unwrap();
+        assert_eq!((meta.uid(), meta.mode() & 0o7777), (uid, mode), "{name}");
+    }
 }
 
 /// What `make install` and `make uninstall` run, below this folder.
