@@ -14,7 +14,7 @@ use service_kit::clock::{Clock, Mono, Time};
 use tokio::sync::Mutex;
 
 use crate::Work;
-use crate::error::{BoxError, Fault};
+use crate::error::{BoxError, Fault, ObjectError};
 use crate::{Line, Secret};
 pub use load::{ChainError, JsonError};
 pub use profile::{Profiles, ProfilesError};
@@ -81,13 +81,24 @@ pub type Lookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 /// Runs a command of a profile (`credential_process`) with a shell's rules for words; gives what it printed.
 pub type Runner = Arc<dyn Fn(String) -> Work<'static, Result<Vec<u8>, BoxError>> + Send + Sync>;
 
+/// In which places keys are looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Look {
+    /// In all of them, in their order.
+    Everywhere,
+    /// In this profile, and nowhere else.
+    Profile(String),
+    /// In the container's credential service and the instance's metadata, and nowhere else.
+    Machine,
+}
+
 /// Where a chain looks.
 #[derive(Clone)]
 pub struct ChainSettings {
     /// The environment.
     pub lookup: Lookup,
-    /// The profile that is to be used, and nothing else; none to look everywhere.
-    pub profile: Option<String>,
+    /// In which of the places.
+    pub look: Look,
     /// What runs commands of profiles; none refuses such profiles.
     pub runner: Option<Runner>,
     /// How to speak to STS and to metadata services.
@@ -96,7 +107,7 @@ pub struct ChainSettings {
 
 impl fmt::Debug for ChainSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ChainSettings").field("profile", &self.profile).finish_non_exhaustive()
+        f.debug_struct("ChainSettings").field("look", &self.look).finish_non_exhaustive()
     }
 }
 
@@ -120,9 +131,28 @@ struct Held {
 
 /// Keys, and when they end.
 #[derive(Debug)]
-pub(crate) struct Loaded {
-    pub(crate) keys: Keys,
-    pub(crate) expires: Option<Time>,
+pub struct Loaded {
+    /// The keys.
+    pub keys: Keys,
+    /// Their end, where they have one.
+    pub expires: Option<Time>,
+}
+
+/// Looks for keys now, remembering nothing. A [`Chain`] does so too, and keeps what it found.
+///
+/// # Errors
+/// [`ObjectError`], mostly with a [`ChainError`] as its cause: nothing was found, or the first thing that was there is
+/// broken.
+pub async fn find(settings: &ChainSettings) -> Result<Loaded, ObjectError> {
+    load::load(settings).await.map_err(|fault| ObjectError::new("look for keys", "", "AWS", fault))
+}
+
+/// The region that environment and profile files name, if they do.
+///
+/// # Errors
+/// [`ObjectError`] when a profile file is there and cannot be read.
+pub fn region(settings: &ChainSettings) -> Result<Option<String>, ObjectError> {
+    load::region(settings).map_err(|fault| ObjectError::new("look for the region", "", "AWS", fault))
 }
 
 impl Chain {

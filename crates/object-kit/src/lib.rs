@@ -2,8 +2,9 @@
 //! Out: objects that are there whole or not at all, and errors that say what to do about them. Knows nothing of Nix,
 //! of queues, or of what is in an object.
 //!
-//! [`File`], [`Http`] and [`S3`] are the places; all of them are [`Objects`].
+//! [`File`], [`Http`] and [`S3`] are the places; all of them are [`Objects`]. [`ask`] is for services that are none.
 
+pub mod ask;
 pub mod aws;
 mod body;
 mod call;
@@ -15,7 +16,6 @@ mod key;
 pub mod netrc;
 mod retry;
 mod s3;
-mod secret;
 mod throttle;
 pub mod xml;
 
@@ -36,7 +36,7 @@ pub use http::{Auth, Http, HttpSettings};
 pub use key::KEY_MAX;
 pub use retry::Waits;
 pub use s3::{Addressing, MIN_PART, S3, S3Settings, SweptUploads, part_bytes};
-pub use secret::Secret;
+pub use service_kit::secret::Secret;
 pub use throttle::Throttle;
 
 /// A future of a place. It may be dropped at any time: what was not finished then is not visible.

@@ -1,6 +1,7 @@
 //! What every long-running program of this workspace needs and none should write twice: the clock, the
 //! configuration reader, supervised tasks with a shutdown, the service manager's protocol, log start-up, the
-//! lock of a state folder, and (feature `http`) the builder of HTTP clients. Knows nothing of queues, caches or forges, and depends on no crate of ours.
+//! lock of a state folder, the type that keeps a secret from being printed, and (feature `http`) the builder of HTTP
+//! clients. Knows nothing of queues, caches or forges, and depends on no crate of ours.
 
 pub mod backoff;
 pub mod clock;
@@ -9,6 +10,7 @@ pub mod config;
 pub mod http;
 pub mod lock;
 pub mod notify;
+pub mod secret;
 pub mod shutdown;
 pub mod tasks;
 pub mod telemetry;

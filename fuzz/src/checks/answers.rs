@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_kit::aws::{Chain, ChainSettings, Credentials, Keys, Runner};
+use object_kit::aws::{Chain, ChainSettings, Credentials, Keys, Look, Runner};
 use object_kit::{
     Auth, BodySize, Chunks, Found, Http, HttpSettings, Meta, ObjectError, Objects, Outcome, Put, S3,
     S3Settings, Secret, chain,
@@ -284,9 +284,12 @@ fn as_found(
         _ => Vec::new(),
     });
     let lookup = Arc::new(move |name: &str| vars.get(name).cloned());
-    let profile = matches!(source, "role" | "process").then(|| source.to_owned());
+    let look = match source {
+        "role" | "process" => Look::Profile(source.to_owned()),
+        _ => Look::Everywhere,
+    };
     // One attempt: the time-outs of what is near are short, so the clock has to stand.
-    let settings = ChainSettings { lookup, profile, runner, line: double.line(1) };
+    let settings = ChainSettings { lookup, look, runner, line: double.line(1) };
     let place = bucket(double, 1, Credentials::Chain(Chain::new(settings)));
     let work = async move { place.head("x").await.map(drop) };
     let (result, asked) = double.while_answering(script, work);

@@ -11,7 +11,7 @@ use serde_json::error::Category;
 use super::metadata::{container, instance};
 use super::profile::{FILE_MAX, Profiles, ProfilesError};
 use super::sts::{assume, web_identity};
-use super::{ChainSettings, Keys, Loaded};
+use super::{ChainSettings, Keys, Loaded, Look};
 use crate::error::{Class, Fault, said};
 use crate::{Secret, date};
 
@@ -28,6 +28,14 @@ pub enum ChainError {
     Nowhere {
         /// Which profile files.
         files: String,
+        /// What became of the question to the instance's metadata.
+        instance: String,
+    },
+    /// Neither a container nor an instance has any.
+    #[error(
+        "no AWS credentials: neither AWS_CONTAINER_CREDENTIALS_RELATIVE_URI nor _FULL_URI is set, and the instance's metadata has none ({instance}); give the instance a role"
+    )]
+    NotHere {
         /// What became of the question to the instance's metadata.
         instance: String,
     },
@@ -119,8 +127,10 @@ pub enum ChainError {
 /// Looks everywhere, or at the one profile that is to be used.
 pub(super) async fn load(settings: &ChainSettings) -> Result<Loaded, Fault> {
     let world = World::new(settings)?;
-    if let Some(profile) = &settings.profile {
-        return world.profile(profile).await;
+    match &settings.look {
+        Look::Profile(profile) => return world.profile(profile).await,
+        Look::Machine => return world.machine().await,
+        Look::Everywhere => {}
     }
     if let Some(loaded) = world.environment()? {
         return Ok(loaded);
@@ -145,6 +155,11 @@ pub(super) async fn load(settings: &ChainSettings) -> Result<Loaded, Fault> {
             Err(Fault::new(Class::Credentials, ChainError::Nowhere { files, instance }))
         }
     }
+}
+
+/// The region that environment and profile files name.
+pub(super) fn region(settings: &ChainSettings) -> Result<Option<String>, Fault> {
+    World::new(settings).map(|world| world.named_region())
 }
 
 /// What a chain looks at.
@@ -186,11 +201,25 @@ impl<'a> World<'a> {
 
     /// The region for STS.
     pub(super) fn region(&self) -> String {
-        let profile = self.settings.profile.clone().or_else(|| self.var("AWS_PROFILE"));
+        self.named_region().unwrap_or_else(|| "us-east-1".into())
+    }
+
+    fn named_region(&self) -> Option<String> {
+        let profile = match &self.settings.look {
+            Look::Profile(profile) => Some(profile.clone()),
+            Look::Everywhere | Look::Machine => self.var("AWS_PROFILE"),
+        };
         let of_profile =
             self.profiles.get(profile.as_deref().unwrap_or("default"), "region").map(str::to_owned);
-        let region = self.var("AWS_REGION").or_else(|| self.var("AWS_DEFAULT_REGION")).or(of_profile);
-        region.unwrap_or_else(|| "us-east-1".into())
+        self.var("AWS_REGION").or_else(|| self.var("AWS_DEFAULT_REGION")).or(of_profile)
+    }
+
+    async fn machine(&self) -> Result<Loaded, Fault> {
+        if let Some(loaded) = container(self).await? {
+            return Ok(loaded);
+        }
+        let nothing = |instance| Fault::new(Class::Credentials, ChainError::NotHere { instance });
+        instance(self).await?.map_err(nothing)
     }
 
     fn environment(&self) -> Result<Option<Loaded>, Fault> {
@@ -365,9 +394,9 @@ impl JsonError {
 #[serde(rename_all = "PascalCase")]
 struct JsonKeys {
     access_key_id: String,
-    secret_access_key: Secret,
+    secret_access_key: String,
     #[serde(alias = "Token")]
-    session_token: Option<Secret>,
+    session_token: Option<String>,
     expiration: Option<String>,
 }
 
@@ -378,7 +407,8 @@ pub(super) fn from_json(json: &[u8], from: &str) -> Result<Loaded, Fault> {
         Fault::new(Class::Credentials, ChainError::NoJson { from: from.to_owned(), source })
     };
     let read: JsonKeys = serde_json::from_slice(json).map_err(wrong)?;
-    let keys = Keys { id: read.access_key_id, secret: read.secret_access_key, session: read.session_token };
+    let secret = Secret::new(read.secret_access_key);
+    let keys = Keys { id: read.access_key_id, secret, session: read.session_token.map(Secret::new) };
     let expires = read.expiration.map(|end| expiry(&end, from)).transpose()?;
     Ok(Loaded { keys, expires })
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_kit::aws::{Chain, ChainSettings, Credentials, Runner};
+use object_kit::aws::{Chain, ChainSettings, Credentials, Look, Runner, find, region};
 use object_kit::{BodySize, Chunks, Class, ObjectError, Objects, S3};
 use service_kit::clock::Clock;
 use test_kit::http_cache::{Cache, Fault, Rule, Seen};
@@ -22,7 +22,7 @@ pub(crate) fn chain(home: &Path, vars: &[(&str, &str)], clock: Clock) -> ChainSe
         table.insert("AWS_EC2_METADATA_DISABLED".into(), "true".into());
     }
     let lookup = Arc::new(move |name: &str| table.get(name).cloned());
-    ChainSettings { lookup, profile: None, runner: None, line: line(clock) }
+    ChainSettings { lookup, look: Look::Everywhere, runner: None, line: line(clock) }
 }
 
 /// A bucket, and a place in it whose credentials are those of a chain.
@@ -65,7 +65,7 @@ fn files(credentials: &str, config: &str) -> tempfile::TempDir {
 }
 
 fn profile(settings: ChainSettings, name: &str) -> ChainSettings {
-    ChainSettings { profile: Some(name.into()), ..settings }
+    ChainSettings { look: Look::Profile(name.into()), ..settings }
 }
 
 /// Keys as services print them.
@@ -146,6 +146,22 @@ async fn what_is_missing_or_broken_is_said() {
 }
 
 #[tokio::test]
+async fn a_look_at_the_machine_alone_passes_over_environment_and_files() {
+    let service = Cache::start();
+    service.insert("/creds", json("HERE", "2099-01-01T00:00:00Z").as_bytes());
+    let home = files("[default]\naws_access_key_id=DEF\naws_secret_access_key=s\nregion=mars\n", "");
+    let url = format!("{}/creds", service.url());
+    let vars = [ENV[0], ENV[1], ("AWS_CONTAINER_CREDENTIALS_FULL_URI", url.as_str())];
+    let machine = |vars| ChainSettings { look: Look::Machine, ..chain(home.path(), vars, Clock::system()) };
+    let loaded = find(&machine(&vars)).await.unwrap();
+    assert_eq!(loaded.keys.id, "HERE");
+    assert_eq!(loaded.expires, Some("2099-01-01T00:00:00Z".parse().unwrap()));
+    assert_eq!(region(&machine(&vars)).unwrap().as_deref(), Some("mars"));
+    let error = find(&machine(&ENV)).await.unwrap_err();
+    assert!(told(&error).contains("switched off by AWS_EC2_METADATA_DISABLED"), "{}", told(&error));
+}
+
+#[tokio::test]
 async fn a_process_is_run_by_who_was_given_for_it() {
     let home = files("", "[profile p]\ncredential_process = helper --for ci\n");
     let runner: Runner = Arc::new(|command: String| {
@@ -156,9 +172,16 @@ async fn a_process_is_run_by_who_was_given_for_it() {
     });
     let settings = profile(chain(home.path(), &[], Clock::system()), "p");
     assert_eq!(who(ChainSettings { runner: Some(runner), ..settings.clone() }).await.unwrap(), "PROC");
-    let broken: Runner = Arc::new(|_| Box::pin(async { Ok(b"{}".to_vec()) }));
-    let error = who(ChainSettings { runner: Some(broken), ..settings }).await.unwrap_err();
-    assert!(told(&error).contains("the credential_process of profile p gave no keys"), "{}", told(&error));
+    for output in ["{}", "\"canary\"", r#"{"AccessKeyId":"i","SecretAccessKey":["canary"]}"#] {
+        let broken: Runner = Arc::new(|_| Box::pin(async { Ok(output.as_bytes().to_vec()) }));
+        let error = who(ChainSettings { runner: Some(broken), ..settings.clone() }).await.unwrap_err();
+        assert!(
+            told(&error).contains("the credential_process of profile p gave no keys"),
+            "{}",
+            told(&error)
+        );
+        assert!(!told(&error).contains("canary"), "{}", told(&error));
+    }
 }
 
 /// Whatever a helper prints instead of its object, no word of it is repeated.

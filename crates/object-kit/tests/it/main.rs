@@ -2,6 +2,7 @@
 //! real servers where `scripts/test-tools` has installed them.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test, as the tests themselves do")]
 
+mod ask;
 mod aws;
 mod file;
 mod fuzz;

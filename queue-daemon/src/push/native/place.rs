@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix_store::process::{self, Exit, Spec};
 use nix_types::CacheUrl;
 use nix_types::cache_url::{AddressingStyle, Place as UrlPlace, Scheme};
-use object_kit::aws::{Chain, ChainSettings, Credentials};
+use object_kit::aws::{Chain, ChainSettings, Credentials, Look};
 use object_kit::{
     Addressing, Auth, File, Http, HttpSettings, Line, ObjectError, Objects, S3, S3Settings, Secret,
     SweptUploads, Threads, Throttle,
@@ -185,7 +185,7 @@ fn s3_settings(url: &CacheUrl, bucket: &str, line: Line, means: &Means) -> S3Set
     let s3 = &url.params.s3;
     let chain = Chain::new(ChainSettings {
         lookup: Arc::new(|name| std::env::var(name).ok()),
-        profile: s3.profile.clone(),
+        look: s3.profile.clone().map_or(Look::Everywhere, Look::Profile),
         runner: Some(Arc::new(|command| Box::pin(run_for_credentials(command)))),
         line: line.clone(),
     });
