@@ -1,15 +1,19 @@
 //! Tools for tests, never for programs: faults and power cuts below SQLite, small full disks, a cache over HTTP with
-//! faults, child processes that end with their test, seeds that are printed when a test fails, and the one polling
+//! faults, stand-ins for a Vault and for clouds' metadata, child processes that end with their test, seeds that are
+//! printed when a test fails, and the one polling
 //! helper.
 //!
 //! Depends on none of our crates, so that any of them can use it in its tests.
 
+pub mod cloud;
 pub mod cpu;
+mod double;
 pub mod http_cache;
 pub mod mutate;
 pub mod powercut;
 pub mod proc;
 pub mod seed;
 pub mod tmpfs;
+pub mod vault;
 pub mod vfs;
 pub mod wait;

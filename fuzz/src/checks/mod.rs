@@ -10,3 +10,4 @@ pub mod nix_caches;
 pub mod nix_store;
 pub mod nix_types;
 pub mod object_kit;
+pub mod secrets;

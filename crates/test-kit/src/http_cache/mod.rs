@@ -3,7 +3,7 @@
 //! server does that. Its threads end with their clients, which its own end sends away.
 
 mod s3;
-mod wire;
+pub(crate) mod wire;
 mod witness;
 
 use std::collections::{BTreeMap, HashMap};

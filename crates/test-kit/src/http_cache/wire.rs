@@ -7,17 +7,17 @@ use std::net::TcpStream;
 use super::Stored;
 
 /// A request.
-pub(super) struct Request {
-    pub(super) method: String,
-    pub(super) target: String,
-    pub(super) headers: BTreeMap<String, String>,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
     /// Bytes of the body that were read. More than are in `body` when that is not kept.
-    pub(super) body_bytes: usize,
+    pub(crate) body_bytes: usize,
 }
 
 /// Reads the head of the next request; none when the client is gone.
-pub(super) fn head(from: &mut BufReader<&TcpStream>) -> io::Result<Option<Request>> {
+pub(crate) fn head(from: &mut BufReader<&TcpStream>) -> io::Result<Option<Request>> {
     let mut line = String::new();
     if from.read_line(&mut line)? == 0 {
         return Ok(None);
@@ -39,17 +39,17 @@ pub(super) fn head(from: &mut BufReader<&TcpStream>) -> io::Result<Option<Reques
 }
 
 impl Request {
-    pub(super) fn chunked(&self) -> bool {
+    pub(crate) fn chunked(&self) -> bool {
         self.headers.get("transfer-encoding").is_some_and(|coding| coding.contains("chunked"))
     }
 
-    pub(super) fn expects_continue(&self) -> bool {
+    pub(crate) fn expects_continue(&self) -> bool {
         self.headers.get("expect").is_some_and(|what| what.eq_ignore_ascii_case("100-continue"))
     }
 
     /// Reads the body, or its first `limit` bytes, and keeps none of it when there are more than `keep`. A body that
     /// ends early is an error, and never an object.
-    pub(super) fn read_body(
+    pub(crate) fn read_body(
         &mut self,
         from: &mut BufReader<&TcpStream>,
         limit: usize,
@@ -92,12 +92,12 @@ impl Request {
     }
 
     /// The path, decoded.
-    pub(super) fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         decoded(self.target.split('?').next().unwrap_or_default())
     }
 
     /// A part of the query, decoded.
-    pub(super) fn query(&self, name: &str) -> Option<String> {
+    pub(crate) fn query(&self, name: &str) -> Option<String> {
         let (_, query) = self.target.split_once('?')?;
         let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         pairs.find(|(found, _)| *found == name).map(|(_, value)| decoded(value))
@@ -120,27 +120,27 @@ fn decoded(text: &str) -> String {
 }
 
 /// An answer.
-pub(super) struct Answer {
+pub(crate) struct Answer {
     status: u16,
     headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    pub(super) fn status(status: u16) -> Self {
+    pub(crate) fn status(status: u16) -> Self {
         Self { status, headers: Vec::new(), body: Vec::new() }
     }
 
-    pub(super) fn refusal(status: u16, headers: Vec<(String, String)>, body: &str) -> Self {
+    pub(crate) fn refusal(status: u16, headers: Vec<(String, String)>, body: &str) -> Self {
         Self { status, headers, body: body.as_bytes().to_vec() }
     }
 
     /// 404 with S3's word for it.
-    pub(super) fn missing(code: &str) -> Self {
+    pub(crate) fn missing(code: &str) -> Self {
         Self::refusal(404, Vec::new(), &format!("<Error><Code>{code}</Code></Error>"))
     }
 
-    pub(super) fn xml(text: String) -> Self {
+    pub(crate) fn xml(text: String) -> Self {
         Self {
             status: 200,
             headers: vec![("Content-Type".into(), "application/xml".into())],
@@ -148,7 +148,12 @@ impl Answer {
         }
     }
 
-    pub(super) fn object(stored: &Stored) -> Self {
+    /// JSON with a status.
+    pub(crate) fn json(status: u16, text: &str) -> Self {
+        Self::refusal(status, vec![("Content-Type".into(), "application/json".into())], text)
+    }
+
+    pub(crate) fn object(stored: &Stored) -> Self {
         let mut answer = Self { status: 200, headers: Vec::new(), body: stored.bytes.clone() };
         answer.set("ETag", &stored.etag);
         for (name, shown) in [("content-type", "Content-Type"), ("content-encoding", "Content-Encoding")] {
@@ -159,12 +164,12 @@ impl Answer {
         answer
     }
 
-    pub(super) fn set(&mut self, name: &str, value: &str) {
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.headers.retain(|(there, _)| there != name);
         self.headers.push((name.to_owned(), value.to_owned()));
     }
 
-    pub(super) fn is_success(&self) -> bool {
+    pub(crate) fn is_success(&self) -> bool {
         self.status < 300
     }
 
@@ -174,16 +179,16 @@ impl Answer {
         format!("HTTP/1.1 {} Said\r\n{headers}Content-Length: {}\r\n\r\n", self.status, self.body.len())
     }
 
-    pub(super) fn write(&self, mut client: &TcpStream, head_only: bool) -> io::Result<()> {
+    pub(crate) fn write(&self, mut client: &TcpStream, head_only: bool) -> io::Result<()> {
         let body = if head_only || self.status == 204 { &[][..] } else { &self.body };
         client.write_all(&[self.head().as_bytes(), body].concat())
     }
 
-    pub(super) fn write_part(&self, mut client: &TcpStream, bytes: usize) -> io::Result<()> {
+    pub(crate) fn write_part(&self, mut client: &TcpStream, bytes: usize) -> io::Result<()> {
         client.write_all(&[self.head().as_bytes(), &self.body[..bytes]].concat())
     }
 
-    pub(super) fn write_slowly(
+    pub(crate) fn write_slowly(
         &self,
         mut client: &TcpStream,
         bytes: usize,
