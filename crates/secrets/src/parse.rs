@@ -348,7 +348,7 @@ mod tests {
             ("A='x' canary\n", ParseError::Line { line: 1 }),
             ("A=1\n\nA=canary\n", ParseError::Twice { line: 3 }),
             ("{\"A\":\n\"canary\"", ParseError::Json { line: 2, column: 8 }),
-            ("{\"A\":{\"canary\":1}}", ParseError::Json { line: 1, column: 5 }),
+            ("{\"A\":{\"canary\":1}}", ParseError::Json { line: 1, column: 6 }),
             ("{\"A\":1,\n\"A\":2}", ParseError::Twice { line: 2 }),
         ] {
             let error = parse(text).unwrap_err();

@@ -45,7 +45,8 @@ const KINDS: [(&str, Read); 14] = [
     ("git-hub-app-key", |s, _| app_key(s)),
 ];
 
-/// Takes the source that stands under `key`; none when it is absent, or refused in the section's report.
+/// Takes the source that stands under `key`; none when it is absent, or cannot be made out. What is wrong is in the
+/// section's report, which decides whether the file may be used at all.
 pub fn take(section: &Section, key: &str, owner: Owner) -> Option<Located<Source>> {
     match section.text_or_table(key)? {
         TextOrTable::Text(text) => {

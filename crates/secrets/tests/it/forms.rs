@@ -128,9 +128,9 @@ fn what_cannot_be_meant_is_refused_with_place_and_remedy_and_without_the_value()
     let cases = [
         (
             r#"credentials = "canary""#,
-            "f:2: [caches] credentials: is no source of credentials; write \"none\"",
+            "f:2: [[caches]] credentials: is no source of credentials; write \"none\"",
         ),
-        ("credentials = 3", "[caches] credentials: must be a string or a table"),
+        ("credentials = 3", "[[caches]] credentials: must be a string or a table"),
         ("credentials = {}", "[caches.credentials]: names no source of credentials"),
         ("credentials = { vaults = {} }", "[caches.credentials] vaults: unknown key; did you mean vault?"),
         ("credentials = { aws_profile = {} }", "unknown key; did you mean aws-profile?"),
@@ -190,11 +190,10 @@ fn what_cannot_be_meant_is_refused_with_place_and_remedy_and_without_the_value()
         ),
     ];
     for (text, expected) in cases {
-        let (source, end) = parsed(text, Owner::Cache);
+        let (_, end) = parsed(text, Owner::Cache);
         let report = end.expect_err(text).to_string();
         assert!(report.contains(expected), "{text}\n{report}");
         assert!(!report.contains("canary"), "{report}");
-        assert!(source.is_none() || report.contains("unknown key") || report.contains("stands"), "{text}");
     }
 }
 

@@ -6,7 +6,7 @@ use secrets::KEPT;
 use service_kit::clock::Clock;
 use test_kit::cloud::Metadata;
 
-use crate::support::{Env, START, hurry, manual, means, read, refused, shown, source};
+use crate::support::{Env, START, manual, means, read, refused, shown, source};
 
 fn text(server: &Metadata, provider: &str) -> String {
     format!("[caches.credentials.instance-metadata]\nendpoint = \"{}\"\n{provider}", server.url())
@@ -27,12 +27,12 @@ async fn google_and_azure_give_tokens_that_end_and_new_ones() {
         );
         server.give("one");
         let (reader, clock) = manual(&text, &Env::default());
-        let values = hurry(&reader, &clock).await.unwrap();
+        let values = reader.read().await.unwrap();
         assert_eq!(shown(&values), [(name, "one")]);
         assert_eq!(values.ends(), Some(START + Duration::from_secs(lasts)));
         server.give("two");
         clock.step(KEPT);
-        assert_eq!(shown(&hurry(&reader, &clock).await.unwrap()), [(name, "two")]);
+        assert_eq!(shown(&reader.read().await.unwrap()), [(name, "two")]);
     }
 }
 

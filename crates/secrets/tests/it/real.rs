@@ -121,7 +121,7 @@ async fn secrets_manager_gives_objects_lines_raw_texts_and_binaries_and_what_the
     reader.forget().await;
     assert_eq!(shown(&reader.read().await.unwrap()), [("raw", "rotated")]);
     let error = refused(&moto.text("gone"), &env()).await;
-    assert!(error.contains("credentials of aws-secrets-manager, the secret gone: AWS Secrets Manager in eu-central-1 answers 400 ResourceNotFoundException"), "{error}");
+    assert!(error.contains("credentials of aws-secrets-manager, the secret gone: AWS Secrets Manager in eu-central-1 answers 404 ResourceNotFoundException"), "{error}");
     assert!(error.contains("; correct secret_name or region") && !error.contains("canary"), "{error}");
     let nobody = Env::of(&[("AWS_EC2_METADATA_DISABLED", "true")]);
     let error = refused(&moto.text("raw"), &nobody).await;

@@ -24,11 +24,11 @@ async fn the_newest_version_of_a_secret_is_read_once_the_last_one_is_old() {
     vault.token("token-canary", NO_END);
     vault.write("", "secret", "eka-ci/s3", r#"{"A":"1","N":2}"#);
     let (reader, clock) = manual(&text(&vault, ""), &env());
-    assert_eq!(shown(&hurry(&reader, &clock).await.unwrap()), [("A", "1"), ("N", "2")]);
+    assert_eq!(shown(&reader.read().await.unwrap()), [("A", "1"), ("N", "2")]);
     vault.write("", "secret", "eka-ci/s3", r#"{"A":"rotated"}"#);
-    assert_eq!(shown(&hurry(&reader, &clock).await.unwrap()), [("A", "1"), ("N", "2")]);
+    assert_eq!(shown(&reader.read().await.unwrap()), [("A", "1"), ("N", "2")]);
     clock.step(KEPT);
-    assert_eq!(shown(&hurry(&reader, &clock).await.unwrap()), [("A", "rotated")]);
+    assert_eq!(shown(&reader.read().await.unwrap()), [("A", "rotated")]);
     let reads = vault.log().iter().filter(|seen| seen.as_str() == "GET /v1/secret/data/eka-ci/s3").count();
     assert_eq!(reads, 2, "{:?}", vault.log());
     let looks = vault.log().iter().filter(|seen| seen.ends_with("lookup-self")).count();
@@ -66,12 +66,12 @@ async fn a_token_near_its_end_is_renewed_by_a_read_or_between_reads_until_it_can
         vault.pass(seconds);
         clock.step(Duration::from_secs(seconds));
     };
-    hurry(&reader, &clock).await.unwrap();
+    reader.read().await.unwrap();
     pass(2000);
-    hurry(&reader, &clock).await.unwrap();
+    reader.read().await.unwrap();
     assert_eq!(vault.left("token-canary"), Some(1600), "more than a third is left");
     pass(500);
-    hurry(&reader, &clock).await.unwrap();
+    reader.read().await.unwrap();
     assert_eq!(vault.left("token-canary"), Some(3600));
 
     // Nobody reads now; who tends it wakes by itself.
@@ -90,7 +90,7 @@ async fn a_token_near_its_end_is_renewed_by_a_read_or_between_reads_until_it_can
     service_kit::clock::Clock::system().timeout(Duration::from_secs(20), renewed).await.unwrap();
     tended.abort();
     pass(4000);
-    let error = hurry(&reader, &clock).await.unwrap_err();
+    let error = reader.read().await.unwrap_err();
     assert_eq!(error.class, Class::Mend);
     assert!(
         error.to_string().contains("Vault answers 403 permission denied; put a token in force"),
