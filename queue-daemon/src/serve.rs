@@ -32,6 +32,7 @@ use crate::model::DestinationId;
 use crate::pack::{Packer, Recipe};
 use crate::push::Push;
 use crate::push::command::Command;
+use crate::push::credentials::Credentials;
 use crate::push::native::{self, Native};
 use crate::push::nix_copy::NixCopy;
 use crate::push::sign::SignStore;
@@ -291,7 +292,10 @@ fn real_engines(queue: &Arc<Queue>, dirs: StoreDirs) -> Engines {
                 &queue.config.queue,
                 Arc::clone(&queue.store),
             )),
-            CacheKind::Command { argv } => Arc::new(Command::new(argv.clone(), cache.timeout)),
+            CacheKind::Command { argv } => {
+                let credentials = Credentials::of(cache, &queue.clock);
+                Arc::new(Command::new(argv.clone(), cache.timeout, credentials))
+            }
             CacheKind::SignStore => {
                 Arc::new(SignStore::new(cache.timeout, &queue.config.queue, Arc::clone(&queue.store)))
             }

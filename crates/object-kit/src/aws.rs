@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 
 use crate::Work;
 use crate::error::{BoxError, Fault, ObjectError};
-use crate::{Line, Secret};
+use crate::{Asked, Line, Secret, asked};
 pub use load::{ChainError, JsonError};
 pub use profile::{Profiles, ProfilesError};
 
@@ -52,6 +52,8 @@ pub enum Credentials {
     Keys(Keys),
     /// With what the chain finds. Several places may share one.
     Chain(Arc<Chain>),
+    /// With what is told at each use.
+    Asked(Asked<Keys>),
     /// As nobody: requests are not signed.
     Anonymous,
 }
@@ -62,6 +64,7 @@ impl Credentials {
         match self {
             Self::Keys(keys) => Ok(Some(keys.clone())),
             Self::Chain(chain) => chain.keys().await.map(Some),
+            Self::Asked(asked) => told(asked).await.map(Some),
             Self::Anonymous => Ok(None),
         }
     }
@@ -71,9 +74,17 @@ impl Credentials {
     pub(crate) async fn renew(&self, old: &Keys, wrong: bool) -> Result<bool, Fault> {
         match self {
             Self::Chain(chain) => chain.renew(old, wrong).await,
+            Self::Asked(asked) => {
+                asked.0.forget().await;
+                Ok(told(asked).await? != *old)
+            }
             Self::Keys(_) | Self::Anonymous => Ok(false),
         }
     }
+}
+
+async fn told(asked: &Asked<Keys>) -> Result<Keys, Fault> {
+    asked.0.tell().await.map_err(asked::untold)
 }
 
 /// Reads a variable of the environment.

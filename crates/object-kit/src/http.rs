@@ -18,7 +18,8 @@ use crate::call::{Answer, Ask, Exchange, Line, Payload, refused};
 use crate::error::{Class, Fault, ObjectError};
 use crate::retry::Retry;
 use crate::{
-    Body, BodySize, Found, Head, Meta, Mode, Objects, Outcome, Page, Put, Secret, Work, key as keys,
+    Asked, Body, BodySize, Found, Head, Login, Meta, Mode, Objects, Outcome, Page, Put, Secret, Work,
+    key as keys,
 };
 use login::Authorization;
 
@@ -51,6 +52,8 @@ pub enum Auth {
     /// What the first of these netrc files that is there says about the host; nobody when it says nothing. One that we
     /// may not read is passed over, with a warning. They are read again every 10 s while requests are made.
     Netrc(Vec<PathBuf>),
+    /// What is told at each use.
+    Asked(Asked<Login>),
 }
 
 /// The objects below an address.
@@ -130,14 +133,23 @@ impl Http {
     /// A question that may be asked again.
     async fn question(&self, method: &Method, key: &str, bytes_max: usize) -> Result<Answer, Fault> {
         let mut attempts = self.retry.begin();
+        let mut renewed = false;
         loop {
             let mut ask = self.ask(method.clone(), key, Payload::Empty).await?;
             ask.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             ask.headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));
+            let authorization = ask.headers.get(AUTHORIZATION).cloned();
             match self.exchange.send(ask, bytes_max).await.and_then(|answer| self.answered(method, answer)) {
                 Ok(answer) => {
                     attempts.worked();
                     return Ok(answer);
+                }
+                // As another one, if there is another one now.
+                Err(fault) if fault.class == Class::Credentials && !renewed => {
+                    renewed = true;
+                    if !self.authorization.renew(authorization.as_ref()).await? {
+                        return Err(fault);
+                    }
                 }
                 Err(fault) => attempts.again(fault).await?,
             }

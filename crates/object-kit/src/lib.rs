@@ -5,6 +5,7 @@
 //! [`File`], [`Http`] and [`S3`] are the places; all of them are [`Objects`]. [`ask`] is for services that are none.
 
 pub mod ask;
+mod asked;
 pub mod aws;
 mod body;
 mod call;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 
+pub use asked::{Asked, Login, Teller};
 pub use body::{Body, BodyError, BodySize, Chunks};
 pub use call::Line;
 pub use date::{DateError, parse_http_date};

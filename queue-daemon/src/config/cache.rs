@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
+use nix_types::cache_url::Place;
 use nix_types::glob::Glob;
+use secrets::{Owner, Source};
 use service_kit::config::Section;
 
 use super::kind::{self, CacheKind};
@@ -44,6 +46,10 @@ pub struct CacheConfig {
     pub bandwidth_limit: Option<u64>,
     /// Whether logs of builds are sent as well.
     pub upload_logs: bool,
+    /// As whom it is spoken to; none to look where other programs do.
+    pub credentials: Option<Source>,
+    /// How long what they gave is used before they are asked again.
+    pub credentials_ttl: Duration,
 }
 
 /// Whose requests a destination takes.
@@ -75,6 +81,8 @@ impl CacheConfig {
             filter: Filter::default(),
             bandwidth_limit: None,
             upload_logs: false,
+            credentials: None,
+            credentials_ttl: secrets::KEPT,
         }
     }
 }
@@ -137,7 +145,6 @@ fn read_id(section: &Section, earlier: &[CacheConfig]) -> Option<DestinationId> 
 fn refuse_unserved(section: &Section) {
     section.unsupported("driver", "it belongs to cachix and attic");
     section.unsupported("config_file", "it belongs to cachix");
-    section.unsupported("credentials", "children use their own default chain (AWS profile, netrc, ssh)");
     section.unsupported("permissions", "it decides about CI builds, which come later");
     section.unsupported("allow_untrusted", "it decides about CI builds, which come later");
     section.unsupported("allow_pull_requests", "it decides about CI builds, which come later");
@@ -165,6 +172,7 @@ fn read_rest(section: &Section, mut cache: CacheConfig, regexes_left: &mut usize
         cache.presence_ttl = found.value;
     }
     read_native(section, &mut cache);
+    read_credentials(section, &mut cache);
     read_accept(section, &mut cache.accept);
     read_backoff(section, &mut cache.policy);
     read_breaker(section, &mut cache.breaker);
@@ -200,6 +208,43 @@ fn read_native(section: &Section, cache: &mut CacheConfig) {
     if let Some(found) = logs {
         section.refuse("upload_logs", Some(found.line), what, "remove it");
     }
+}
+
+/// Whoever is asked as whom has to be one who can be told.
+fn read_credentials(section: &Section, cache: &mut CacheConfig) {
+    let found = secrets::take(section, "credentials", Owner::Cache);
+    let ttl = section.duration("credentials_ttl");
+    let Some(found) = found else {
+        if let Some(ttl) = ttl {
+            section.refuse(
+                "credentials_ttl",
+                Some(ttl.line),
+                "is for credentials, and there are none",
+                "remove it",
+            );
+        }
+        return;
+    };
+    let refused = match &cache.kind {
+        CacheKind::Native { url } => match &url.place {
+            Place::S3 { .. } if url.params.s3.profile.is_some() => {
+                Some("are named twice: the destination has a profile")
+            }
+            Place::Http { login: Some(_), .. } => Some("are named twice: the destination has a user"),
+            Place::S3 { .. } | Place::Http { .. } => None,
+            Place::File { .. } => Some("mean nothing to a folder"),
+        },
+        CacheKind::Command { .. } => None,
+        CacheKind::NixCopy { .. } => {
+            Some("mean nothing to this kind of store: for ssh there is ssh_key_file")
+        }
+        CacheKind::SignStore => None,
+    };
+    if let Some(what) = refused.filter(|_| found.value != Source::None) {
+        section.refuse("credentials", Some(found.line), what, "remove one, or write credentials = \"none\"");
+    }
+    cache.credentials = Some(found.value);
+    cache.credentials_ttl = ttl.map_or(secrets::KEPT, |ttl| ttl.value);
 }
 
 fn read_accept(section: &Section, accept: &mut Accept) {

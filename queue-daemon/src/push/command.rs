@@ -5,6 +5,7 @@
 //! receipt. What it prints goes to the logs' tail, never to a terminal.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix_store::process::{self, Environment, Exit, Outcome, Spec};
@@ -13,6 +14,7 @@ use serde_json::json;
 use service_kit::shutdown::Stop;
 use service_kit::telemetry::chain;
 
+use super::credentials::{Credentials, Variables};
 use super::{Batch, Checked, Fault, Leased, Push, Pushed, Reports, Rules, Whole, Work};
 use crate::delivery::FaultClass;
 
@@ -30,19 +32,20 @@ const TAIL_BYTES: usize = 4_096;
 pub(crate) struct Command {
     argv: Vec<String>,
     timeout: Duration,
+    credentials: Option<Arc<Credentials>>,
 }
 
 impl Command {
     /// An engine that runs `argv`, which is not empty.
-    pub(crate) fn new(argv: Vec<String>, timeout: Duration) -> Self {
-        Self { argv, timeout }
+    pub(crate) fn new(argv: Vec<String>, timeout: Duration, credentials: Option<Arc<Credentials>>) -> Self {
+        Self { argv, timeout, credentials }
     }
 
-    fn spec(&self, batch: &[Leased]) -> Spec {
+    fn spec(&self, batch: &[Leased], given: Option<&Variables>) -> Spec {
         let paths: Vec<&str> = batch.iter().map(|leased| leased.path.as_str()).collect();
         let drv = batch.first().and_then(|leased| leased.drv.as_ref()).map(|drv| drv.as_str().into());
         let set = |name: &str, value: Option<OsString>| (OsString::from(name), value);
-        let changes = vec![
+        let mut changes = vec![
             set("OUT_PATHS", Some(paths.join(" ").into())),
             set("DRV_PATH", Some(drv.unwrap_or_default())),
             // The daemon's own: a child must not answer systemd for us.
@@ -50,6 +53,7 @@ impl Command {
             set("WATCHDOG_USEC", None),
             set("WATCHDOG_PID", None),
         ];
+        changes.extend(given.into_iter().flat_map(Variables::changes));
         let mut spec = Spec::new(&self.argv[0]).args(&self.argv[1..]);
         spec.env = Environment { clear: false, changes };
         spec.silent = Some(self.timeout);
@@ -59,10 +63,18 @@ impl Command {
     }
 
     async fn run(&self, batch: &[Leased], stop: &Stop) -> Result<(), Fault> {
-        match process::run(&self.spec(batch), stop.requested()).await {
+        let given = match &self.credentials {
+            Some(credentials) => Some(credentials.variables().await?),
+            None => None,
+        };
+        let done = match process::run(&self.spec(batch, given.as_ref()), stop.requested()).await {
             Ok(outcome) => judge(&self.argv[0], &outcome),
             Err(error) => Err(Fault::failed(FaultClass::Unreachable, chain(&error))),
-        }
+        };
+        done.map_err(|fault| match &given {
+            Some(given) => given.hide(fault),
+            None => fault,
+        })
     }
 }
 

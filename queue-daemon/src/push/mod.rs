@@ -4,6 +4,7 @@
 //! a fault of the whole. Splitting, retries, breakers and states are the lane's: an engine does one attempt.
 
 pub(crate) mod command;
+pub(crate) mod credentials;
 mod keys;
 pub(crate) mod native;
 pub(crate) mod nix_copy;

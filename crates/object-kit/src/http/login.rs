@@ -12,9 +12,9 @@ use tokio::sync::Mutex;
 use tracing::warn;
 
 use super::Auth;
-use crate::Secret;
 use crate::error::{Fault, chain};
 use crate::netrc::{Netrc, NetrcError};
+use crate::{Asked, Login, Secret, asked};
 
 /// How long what netrc files said is used without another look.
 const KEPT: Duration = Duration::from_secs(10);
@@ -27,6 +27,7 @@ struct CredentialsError;
 #[derive(Debug)]
 pub(super) enum Authorization {
     Fixed(Option<HeaderValue>),
+    Asked(Asked<Login>),
     Netrc { files: Arc<Files>, clock: Clock, held: Mutex<Option<(Mono, Option<HeaderValue>)>> },
 }
 
@@ -45,6 +46,7 @@ impl Authorization {
             Auth::None => return Ok(Self::Fixed(None)),
             Auth::Basic { user, password } => basic(&user, &password),
             Auth::Bearer(token) => format!("Bearer {}", token.reveal()),
+            Auth::Asked(asked) => return Ok(Self::Asked(asked)),
             Auth::Netrc(files) => {
                 let files = Files { files, host: host.to_owned(), told: AtomicBool::new(false) };
                 return Ok(Self::Netrc {
@@ -61,6 +63,7 @@ impl Authorization {
     pub(super) async fn header(&self) -> Result<Option<HeaderValue>, Fault> {
         let (files, clock, held) = match self {
             Self::Fixed(header) => return Ok(header.clone()),
+            Self::Asked(asked) => return told(asked).await,
             Self::Netrc { files, clock, held } => (files, clock, held),
         };
         let mut held = held.lock().await;
@@ -74,6 +77,31 @@ impl Authorization {
         *held = Some((clock.mono(), header.clone()));
         Ok(header)
     }
+
+    /// After this header was refused: whether there is another one now.
+    pub(super) async fn renew(&self, refused: Option<&HeaderValue>) -> Result<bool, Fault> {
+        match self {
+            Self::Fixed(_) => Ok(false),
+            Self::Asked(asked) => {
+                asked.0.forget().await;
+                Ok(told(asked).await?.as_ref() != refused)
+            }
+            Self::Netrc { held, .. } => {
+                *held.lock().await = None;
+                Ok(self.header().await?.as_ref() != refused)
+            }
+        }
+    }
+}
+
+async fn told(asked: &Asked<Login>) -> Result<Option<HeaderValue>, Fault> {
+    let login = asked.0.tell().await.map_err(asked::untold)?;
+    let text = match login {
+        Login::Nobody => return Ok(None),
+        Login::Basic { user, password } => basic(&user, &password),
+        Login::Bearer(token) => format!("Bearer {}", token.reveal()),
+    };
+    sensitive(&text).map(Some)
 }
 
 impl Files {

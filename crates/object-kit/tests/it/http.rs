@@ -1,11 +1,13 @@
 //! Objects behind an HTTP server: as whom, and what each kind of bad day is called.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use object_kit::{Auth, BodySize, Chunks, Class, Line, Meta, Objects, Outcome, Secret};
+use object_kit::{
+    Asked, Auth, BodySize, Chunks, Class, Line, Login, Meta, Objects, Outcome, Secret, Teller, Work,
+};
 use service_kit::clock::Clock;
 use test_kit::http_cache::{Cache, Fault, Rule};
 
@@ -49,6 +51,47 @@ async fn another_password_in_netrc_is_used_soon() {
     std::fs::write(&netrc, "machine 127.0.0.1 login ann password other").unwrap();
     manual.step(Duration::from_secs(11));
     assert!(place.get("x", 9).await.unwrap().is_some());
+}
+
+/// Knows a token, and remembers it until it is told to forget.
+#[derive(Default)]
+struct Knows {
+    now: Mutex<Option<&'static str>>,
+    remembered: Mutex<Option<&'static str>>,
+}
+
+impl Teller<Login> for Knows {
+    fn tell(&self) -> Work<'_, Result<Login, Box<dyn std::error::Error + Send + Sync>>> {
+        let mut remembered = self.remembered.lock().unwrap();
+        let told = remembered.or(*self.now.lock().unwrap());
+        *remembered = told;
+        let login = told.map(|token| Login::Bearer(Secret::new(token))).ok_or("nobody told us".into());
+        Box::pin(std::future::ready(login))
+    }
+
+    fn forget(&self) -> Work<'_, ()> {
+        *self.remembered.lock().unwrap() = None;
+        Box::pin(std::future::ready(()))
+    }
+}
+
+#[tokio::test]
+async fn a_refused_token_is_asked_for_again_once() {
+    let (cache, knows) = (Cache::start(), Arc::new(Knows::default()));
+    cache.require("Bearer one");
+    let place = http(&cache, Auth::Asked(Asked(knows.clone())), line(Clock::system()));
+    let error = place.head("x").await.unwrap_err();
+    assert_eq!((error.class, told(&error).contains("nobody told us")), (Class::Unreachable, true));
+    *knows.now.lock().unwrap() = Some("one");
+    place.put("x", bytes(3), &meta()).await.unwrap();
+    // Another one is in force, and is used at the first refusal.
+    cache.require("Bearer two");
+    *knows.now.lock().unwrap() = Some("two");
+    assert!(place.get("x", 9).await.unwrap().is_some());
+    cache.require("Bearer three");
+    let asked = cache.log().len();
+    assert_eq!(place.get("x", 9).await.unwrap_err().class, Class::Credentials);
+    assert_eq!(cache.log().len(), asked + 1, "the same is not tried again");
 }
 
 /// A file that this user may not open: one of nobody's, or for root one that the kernel gives to nobody.

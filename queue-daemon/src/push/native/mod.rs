@@ -37,6 +37,7 @@ use service_kit::clock::{Clock, Mono};
 use service_kit::shutdown::Stop;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
+use super::credentials::Credentials;
 use super::{Batch, Checked, Fault, Push, Pushed, Reports, Rules, Whole, Work};
 use crate::config::CacheConfig;
 use crate::model::DestinationId;
@@ -109,7 +110,9 @@ impl Native {
         let own = cache.bandwidth_limit.map(|rate| Arc::new(limit(&clock, rate)));
         let throttles = own.into_iter().chain(throttle.clone()).collect();
         let parts_in_flight = if *destinations > 1 { 1 } else { 2 };
-        let means = Means { clock: clock.clone(), timeout: cache.timeout, throttles, parts_in_flight };
+        let credentials = Credentials::of(cache, &clock);
+        let means =
+            Means { clock: clock.clone(), timeout: cache.timeout, throttles, parts_in_flight, credentials };
         let count = u64::try_from((*destinations).max(1)).unwrap_or(u64::MAX);
         let bytes_units =
             u32::try_from((BYTES_TOTAL / count).max(BYTES_EACH) / BYTES_UNIT).unwrap_or(u32::MAX);

@@ -8,26 +8,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use nix_store::process::{self, Exit, Spec};
 use nix_types::CacheUrl;
 use nix_types::cache_url::{AddressingStyle, Place as UrlPlace, Scheme};
 use object_kit::aws::{Chain, ChainSettings, Credentials, Look};
 use object_kit::{
-    Addressing, Auth, File, Http, HttpSettings, Line, ObjectError, Objects, S3, S3Settings, Secret,
+    Addressing, Asked, Auth, File, Http, HttpSettings, Line, ObjectError, Objects, S3, S3Settings, Secret,
     SweptUploads, Threads, Throttle,
 };
 use service_kit::clock::Clock;
 use service_kit::http::IdentityFiles;
 
 use crate::model::DestinationId;
-
-/// How requests name us.
-const USER_AGENT: &str = concat!("eka-queue/", env!("CARGO_PKG_VERSION"));
-
-/// Longest a program that gives credentials may take.
-const CREDENTIALS_WITHIN: Duration = Duration::from_secs(60);
-/// Most it may print.
-const CREDENTIALS_BYTES_MAX: usize = 64 << 10;
+use crate::push::credentials::{Credentials as Configured, USER_AGENT, lookup, runner};
 
 /// Age from which on an upload in parts counts as left over: longer than any is meant to take, since other daemons may
 /// push to the same bucket.
@@ -58,6 +50,8 @@ pub(super) struct Means {
     pub(super) timeout: Duration,
     pub(super) throttles: Vec<Arc<Throttle>>,
     pub(super) parts_in_flight: usize,
+    /// As whom, where that is configured.
+    pub(super) credentials: Option<Arc<Configured>>,
 }
 
 impl Place {
@@ -71,12 +65,14 @@ impl Place {
                 Self::Folder { root: root.clone(), clock, throttles, swept: AtomicBool::new(false), threads }
             }
             UrlPlace::Http { base, login } => {
-                let auth = match login {
-                    Some(login) => Auth::Basic {
+                let auth = match (login, means.credentials) {
+                    (Some(login), _) => Auth::Basic {
                         user: login.user().to_owned(),
                         password: Secret::new(login.password().unwrap_or_default()),
                     },
-                    None => Auth::Netrc(netrc_files()),
+                    (None, Some(credentials)) if credentials.are_none() => Auth::None,
+                    (None, Some(credentials)) => Auth::Asked(Asked(credentials)),
+                    (None, None) => Auth::Netrc(netrc_files()),
                 };
                 let settings = HttpSettings { base: Secret::new(base.clone()), auth, line };
                 Self::Server(Arc::new(Http::new(&settings)?))
@@ -183,13 +179,17 @@ fn netrc_files() -> Vec<PathBuf> {
 
 fn s3_settings(url: &CacheUrl, bucket: &str, line: Line, means: &Means) -> S3Settings {
     let s3 = &url.params.s3;
-    let chain = Chain::new(ChainSettings {
-        lookup: Arc::new(|name| std::env::var(name).ok()),
-        look: s3.profile.clone().map_or(Look::Everywhere, Look::Profile),
-        runner: Some(Arc::new(|command| Box::pin(run_for_credentials(command)))),
-        line: line.clone(),
-    });
-    let mut settings = S3Settings::new(bucket, Credentials::Chain(chain), line);
+    let credentials = match &means.credentials {
+        Some(configured) if configured.are_none() => Credentials::Anonymous,
+        Some(configured) => Credentials::Asked(Asked(Arc::<Configured>::clone(configured))),
+        None => Credentials::Chain(Chain::new(ChainSettings {
+            lookup: lookup(),
+            look: s3.profile.clone().map_or(Look::Everywhere, Look::Profile),
+            runner: Some(runner()),
+            line: line.clone(),
+        })),
+    };
+    let mut settings = S3Settings::new(bucket, credentials, line);
     settings.region = Some(s3.region.clone());
     settings.endpoint.clone_from(&s3.endpoint);
     settings.https = s3.scheme == Scheme::Https;
@@ -206,20 +206,6 @@ fn s3_settings(url: &CacheUrl, bucket: &str, line: Line, means: &Means) -> S3Set
     settings
 }
 
-/// Runs the `credential_process` of a profile; gives what it printed. Its output is never shown.
-async fn run_for_credentials(command: String) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
-    let mut spec = Spec::new("/bin/sh").args(["-c", &command]).limits(Some(CREDENTIALS_WITHIN), None);
-    spec.stdout_tail = CREDENTIALS_BYTES_MAX;
-    spec.env.changes =
-        ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"].map(|name| (name.into(), None)).into();
-    let outcome = process::run(&spec, std::future::pending()).await?;
-    match outcome.exit {
-        Exit::Exited(0) if outcome.stdout_tail.dropped == 0 => Ok(outcome.stdout_tail.bytes),
-        Exit::Exited(0) => Err(format!("it printed more than {CREDENTIALS_BYTES_MAX} bytes").into()),
-        exit => Err(format!("it ended without credentials: {exit}").into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,7 +215,9 @@ mod tests {
         let waits = |parameters: &str| {
             let url = CacheUrl::parse(&format!("https://h/?{parameters}")).expect("a good URL");
             let (clock, timeout) = (Clock::system(), Duration::from_secs(1));
-            let line = line(&url, &Means { clock, timeout, throttles: Vec::new(), parts_in_flight: 1 });
+            let means =
+                Means { clock, timeout, throttles: Vec::new(), parts_in_flight: 1, credentials: None };
+            let line = line(&url, &means);
             let waits = [line.waits.min, line.waits.busy_min, line.waits.max];
             (line.attempts_max, waits.map(|wait| wait.as_millis()))
         };
