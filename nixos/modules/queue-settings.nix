@@ -101,6 +101,13 @@ in
     ssh_key_file =
       key absolute "none"
         "Private key for `ssh://` and `ssh-ng://`, readable by the daemon's user; see `services.eka-queue.credentials`.";
+    credentials =
+      key (types.either (types.enum [ "none" "instance-metadata" ]) types.attrs) "none"
+        ''
+          As whom the destination is spoken to: a source, such as `{ systemd-credential.name = "NAME"; }` for a file of
+          `services.eka-queue.credentials`. No secret itself: this file is in the Nix store.
+        '';
+    credentials_ttl = key duration "`30s`" "How long what a source gave is used before it is asked again.";
     accept =
       key (types.listOf (types.enum [ "hook" "ci" ])) "both"
         "Whose requests it takes.";

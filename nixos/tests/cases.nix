@@ -63,6 +63,8 @@ let
       (
         cache
         // {
+          credentials.systemd-credential.name = "cache";
+          credentials_ttl = "10s";
           accept = [ "hook" ];
           concurrency = 4;
           attempts_max = 5;

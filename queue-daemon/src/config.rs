@@ -19,7 +19,7 @@ use sqlite_kit::Durability;
 
 use crate::model::DestinationId;
 pub use cache::{Accept, CacheConfig, REGEX_BYTES_MAX, REGEXES_MAX};
-pub use check::check;
+pub use check::{Found, check};
 pub use kind::CacheKind;
 
 /// The id of the built-in destination that signs the local store (`sign_store = true`).

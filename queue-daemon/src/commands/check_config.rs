@@ -15,7 +15,11 @@ use crate::config::{Config, check};
 pub(super) fn run(file: &Path, file_only: bool, json: bool) -> ExitCode {
     let (problems, warnings) = match Config::load(file) {
         Ok(config) if file_only => (Vec::new(), config.warnings),
-        Ok(config) => (check(&config), config.warnings),
+        Ok(mut config) => {
+            let found = check(&config);
+            config.warnings.extend(found.warnings);
+            (found.problems, config.warnings)
+        }
         Err(report) => (report.problems, report.warnings),
     };
     let shown = if json {

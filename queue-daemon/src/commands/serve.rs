@@ -13,7 +13,7 @@ use service_kit::telemetry::{self, chain};
 
 use super::fail;
 use crate::cli::{EXIT_CONFIG, EXIT_OK, EXIT_SOFTWARE, LogFormat, ServeArgs};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Found};
 use crate::serve::{Running, Setup, start};
 use crate::sockets::Inherited;
 
@@ -32,8 +32,8 @@ pub(super) fn run(config: Config, arguments: &ServeArgs) -> ExitCode {
     if let Err(error) = telemetry::start(arguments.log.as_deref(), format) {
         return fail(&chain(&error), EXIT_CONFIG);
     }
-    let problems = config::check(&config);
-    for warning in &config.warnings {
+    let Found { problems, warnings } = config::check(&config);
+    for warning in config.warnings.iter().chain(&warnings) {
         tracing::warn!("{}", warning.in_file(&config.file));
     }
     if !problems.is_empty() {

@@ -225,23 +225,26 @@ fn read_credentials(section: &Section, cache: &mut CacheConfig) {
         }
         return;
     };
+    let (twice, none) = ("keep one of them", "remove it, or write \"none\"");
+    let is_none = found.value == Source::None;
     let refused = match &cache.kind {
         CacheKind::Native { url } => match &url.place {
             Place::S3 { .. } if url.params.s3.profile.is_some() => {
-                Some("are named twice: the destination has a profile")
+                Some(("are named twice: the destination has a profile", twice))
             }
-            Place::Http { login: Some(_), .. } => Some("are named twice: the destination has a user"),
-            Place::S3 { .. } | Place::Http { .. } => None,
-            Place::File { .. } => Some("mean nothing to a folder"),
+            Place::Http { login: Some(_), .. } => {
+                Some(("are named twice: the destination has a user", twice))
+            }
+            Place::File { .. } if !is_none => Some(("mean nothing to a folder", none)),
+            Place::S3 { .. } | Place::Http { .. } | Place::File { .. } => None,
         },
-        CacheKind::Command { .. } => None,
-        CacheKind::NixCopy { .. } => {
-            Some("mean nothing to this kind of store: for ssh there is ssh_key_file")
+        CacheKind::NixCopy { .. } if !is_none => {
+            Some(("mean nothing to this kind of store: for ssh there is ssh_key_file", none))
         }
-        CacheKind::SignStore => None,
+        CacheKind::NixCopy { .. } | CacheKind::Command { .. } | CacheKind::SignStore => None,
     };
-    if let Some(what) = refused.filter(|_| found.value != Source::None) {
-        section.refuse("credentials", Some(found.line), what, "remove one, or write credentials = \"none\"");
+    if let Some((what, remedy)) = refused {
+        section.refuse("credentials", Some(found.line), what, remedy);
     }
     cache.credentials = Some(found.value);
     cache.credentials_ttl = ttl.map_or(secrets::KEPT, |ttl| ttl.value);

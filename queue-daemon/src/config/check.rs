@@ -1,6 +1,7 @@
-//! What `check-config` and `serve` look at beyond the file: keys, programs, users, groups.
+//! What `check-config` and `serve` look at beyond the file: keys, programs, users, groups, credentials.
 //!
-//! In flows a checked `Config`; out flows one problem per thing that will not work. Reads, never writes.
+//! In flows a checked `Config`; out flows one problem per thing that will not work, and one warning per thing that is not
+//! there now and may be later, or is open to others. Reads, never writes, and asks no service.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,16 +11,27 @@ use service_kit::config::Problem;
 
 use super::{CacheConfig, CacheKind, Config, QueueConfig};
 use crate::peer;
+use crate::push::credentials::lookup;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// With these the daemon does not start.
+    pub problems: Vec<Problem>,
+    /// What an operator should know.
+    pub warnings: Vec<Problem>,
+}
 
 /// Looks at everything the configuration points to.
 #[must_use]
-pub fn check(config: &Config) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    check_queue(&config.queue, &mut problems);
+pub fn check(config: &Config) -> Found {
+    let mut found = Found::default();
+    check_queue(&config.queue, &mut found.problems);
     for cache in &config.caches {
-        check_cache(cache, &mut problems);
+        check_cache(cache, &mut found.problems);
+        check_credentials(cache, &mut found);
     }
-    problems
+    found
 }
 
 fn check_queue(queue: &QueueConfig, problems: &mut Vec<Problem>) {
@@ -63,6 +75,15 @@ fn check_cache(cache: &CacheConfig, problems: &mut Vec<Problem>) {
             }
         }
         CacheKind::NixCopy { .. } | CacheKind::SignStore => {}
+    }
+}
+
+/// What is absent may be there where the daemon runs, or when it is needed.
+fn check_credentials(cache: &CacheConfig, found: &mut Found) {
+    let place = format!("[[caches]] {}", cache.id);
+    for finding in cache.credentials.iter().flat_map(|source| source.check(&lookup())) {
+        let problem = problem(&place, format!("credentials: {}", finding.what), &finding.remedy);
+        if finding.is_error { found.problems.push(problem) } else { found.warnings.push(problem) }
     }
 }
 

@@ -157,13 +157,29 @@ fn keys_and_parameters_that_a_destination_of_this_kind_does_not_take() {
     ]));
 }
 
+#[test]
+fn credentials_that_cannot_be_meant() {
+    let ssh = CACHE.replace("file:///srv/cache", "ssh://far");
+    let http = CACHE.replace("file:///srv/cache", "https://ann:word@host/cache");
+    let s3 = CACHE.replace("file:///srv/cache", "s3://cache?profile=p");
+    let env = "credentials = { env = { vars = [\"A\"] } }\n";
+    insta::assert_snapshot!(page(&[
+        &format!("{CACHE}{env}"),
+        &format!("{ssh}{env}"),
+        &format!("{http}{env}"),
+        &format!("{s3}{env}"),
+        &format!("{CACHE}credentials_ttl = \"5s\"\n"),
+        &format!("{CACHE}credentials = \"nobody\"\n"),
+        &format!("{CACHE}credentials = {{ valut = {{ address = \"https://h\" }} }}\n"),
+    ]));
+}
+
 /// Documented keys that come with later versions are refused by name: never is one taken and passed over.
 #[test]
 fn what_this_version_does_not_serve_yet_says_so() {
     let caches = cache_lines(&[
         "driver = \"cli\"",
         "config_file = \"/etc/cachix.dhall\"",
-        "credentials = \"none\"",
         "permissions = { allowed_repos = [ \"a/b\" ] }",
         "allow_untrusted = true",
         "allow_pull_requests = true",

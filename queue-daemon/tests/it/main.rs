@@ -8,6 +8,7 @@ mod chaos;
 mod commands;
 mod config;
 mod crash;
+mod credentials;
 mod delivery;
 mod disk_full;
 mod filters;

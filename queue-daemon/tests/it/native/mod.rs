@@ -13,5 +13,5 @@ mod identity;
 mod killed;
 mod others;
 mod reads;
-mod stage;
+pub(crate) mod stage;
 mod strict;
