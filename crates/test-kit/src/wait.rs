@@ -9,11 +9,19 @@ const STEP: Duration = Duration::from_millis(2);
 /// # Panics
 /// When it does not hold within `timeout`.
 #[track_caller]
-pub fn until(timeout: Duration, mut condition: impl FnMut() -> bool) {
+pub fn until(timeout: Duration, condition: impl FnMut() -> bool) {
+    assert!(comes_true(timeout, condition), "the condition did not come to hold within {timeout:?}");
+}
+
+/// The same, for who has more to say when it does not: whether it came to hold within `timeout`.
+pub fn comes_true(timeout: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + timeout;
     while !condition() {
-        assert!(Instant::now() < deadline, "the condition did not come to hold within {timeout:?}");
+        if Instant::now() >= deadline {
+            return false;
+        }
         #[expect(clippy::disallowed_methods, reason = "polling helper of tests, bounded by its deadline")]
         std::thread::sleep(STEP);
     }
+    true
 }

@@ -188,8 +188,15 @@ impl World {
     }
 
     /// Waits until so many deliveries of a destination are in a state.
+    #[track_caller]
     pub(crate) fn until(&self, destination: &str, state: &str, count: u64) {
-        wait::until(SOON, || self.count(destination, state) == count);
+        if !wait::comes_true(SOON, || self.count(destination, state) == count) {
+            panic!(
+                "not {count} {state} at {destination} within {SOON:?}: {:?}\n{}",
+                self.list(&[]),
+                self.log()
+            );
+        }
     }
 
     /// The hook as Nix calls it.
