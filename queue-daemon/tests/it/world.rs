@@ -47,7 +47,8 @@ impl World {
 
     /// The same with further keys of `[queue]`.
     pub(crate) fn with_queue(queue: &str, caches: &str) -> World {
-        World::in_folder(tempfile::Builder::new().prefix("eka-").tempdir().unwrap(), queue, caches)
+        // Without a `-`: scripts tell paths by what stands behind one.
+        World::in_folder(tempfile::Builder::new().prefix("eka_").tempdir().unwrap(), queue, caches)
     }
 
     /// A machine whose disk is memory, for tests of many files.
@@ -69,7 +70,7 @@ impl World {
 
     /// Another daemon on the store of a machine, in a folder of its own.
     pub(crate) fn beside(first: &World) -> World {
-        let root = tempfile::Builder::new().prefix("eka-").tempdir().unwrap();
+        let root = tempfile::Builder::new().prefix("eka_").tempdir().unwrap();
         World { daemon: None, root, nix: first.nix.clone() }
     }
 
