@@ -75,6 +75,10 @@ impl Credentials {
         match self {
             Self::Chain(chain) => chain.renew(old, wrong).await,
             Self::Asked(asked) => {
+                // Whoever was refused before us may have asked already.
+                if told(asked).await? != *old {
+                    return Ok(true);
+                }
                 asked.0.forget().await;
                 Ok(told(asked).await? != *old)
             }

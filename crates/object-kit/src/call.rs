@@ -388,7 +388,41 @@ fn broken(error: reqwest::Error) -> Fault {
 fn secrets(headers: &HeaderMap) -> Vec<String> {
     let sensitive =
         headers.values().filter(|value| value.is_sensitive()).filter_map(|value| value.to_str().ok());
-    sensitive.filter_map(|text| text.split_whitespace().last()).map(str::to_owned).collect()
+    let mut secrets = Vec::new();
+    for (scheme, word) in
+        sensitive.filter_map(|text| text.rsplit_once(char::is_whitespace).or(Some(("", text))))
+    {
+        secrets.push(word.to_owned());
+        if scheme.trim().eq_ignore_ascii_case("basic") {
+            let login = from_base64(word);
+            secrets.extend(
+                login.split_once(':').map(|(_, password)| password.to_owned()).filter(|p| !p.is_empty()),
+            );
+        }
+    }
+    secrets
+}
+
+/// What a header of ours says in base64.
+fn from_base64(text: &str) -> String {
+    let (mut bits, mut count, mut bytes) = (0_u32, 0, Vec::new());
+    for byte in text.bytes() {
+        let six = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => break,
+        };
+        bits = bits << 6 | u32::from(six);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push(u8::try_from(bits >> count & 0xff).unwrap_or_default());
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// What a server says, where it may quote what it was told: that is shown to people and noted.

@@ -229,7 +229,9 @@ impl Objects for Http {
         Box::pin(async move {
             let bytes = u64::try_from(body.len()).unwrap_or(u64::MAX);
             let mut attempts = self.retry.begin();
+            let mut renewed = false;
             loop {
+                let sent = self.authorization.header().await.map_err(self.error("put", key))?;
                 match self.write(key, Payload::Whole(body.clone()), meta).await {
                     Ok(put) => {
                         attempts.worked();
@@ -237,6 +239,13 @@ impl Objects for Http {
                     }
                     // Not again: the next one has no condition.
                     Err(fault) if fault.class == Class::NoConditions => {}
+                    Err(fault) if fault.class == Class::Credentials && !renewed => {
+                        renewed = true;
+                        let other = self.authorization.renew(sent.as_ref()).await;
+                        if !other.map_err(self.error("put", key))? {
+                            return Err(self.error("put", key)(fault));
+                        }
+                    }
                     Err(fault) => attempts.again(fault).await.map_err(self.error("put", key))?,
                 }
             }
@@ -251,7 +260,13 @@ impl Objects for Http {
         size: BodySize,
     ) -> Work<'a, Result<Put, ObjectError>> {
         Box::pin(async move {
-            self.write(key, Payload::Stream(body, size), meta).await.map_err(self.error("put", key))
+            let sent = self.authorization.header().await.map_err(self.error("put", key))?;
+            let put = self.write(key, Payload::Stream(body, size), meta).await;
+            if put.as_ref().is_err_and(|fault| fault.class == Class::Credentials) {
+                // What was sent cannot be sent again; the next try is made as whoever we are then.
+                self.authorization.renew(sent.as_ref()).await.map_err(self.error("put", key))?;
+            }
+            put.map_err(self.error("put", key))
         })
     }
 

@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::fmt;
 
+use service_kit::telemetry::chain;
 use service_kit::text::one_line;
 
 /// Longest text of an outsider that an error shows, in characters.
@@ -46,6 +47,14 @@ impl SecretError {
         remedy: impl Into<String>,
     ) -> Self {
         Self { class: Class::Later, ..Self::mend(place, what, remedy) }
+    }
+
+    /// The same once more, for another who asked.
+    pub(crate) fn again(&self) -> Self {
+        let Self { class, source_kind, place, what, remedy, cause } = self;
+        let (place, what, remedy) = (place.clone(), what.clone(), remedy.clone());
+        let cause = cause.as_ref().map(|cause| chain(&**cause).into());
+        Self { class: *class, source_kind, place, what, remedy, cause }
     }
 
     pub(crate) fn because(self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {

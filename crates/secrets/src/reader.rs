@@ -23,6 +23,10 @@ use crate::{Cloud, Lookup, Runner, SecretError, Values};
 pub const KEPT: Duration = Duration::from_secs(30);
 /// Longest that a source may take to be read.
 pub const READ_MAX: Duration = Duration::from_secs(30);
+/// How long a failure is told to whoever asks behind it: a source that hangs is not waited for by each.
+const FAILED_KEPT: Duration = Duration::from_secs(2);
+/// How long after values were forgotten they are not forgotten again: what is refused then is refused for good.
+const FORGET_AGAIN: Duration = Duration::from_secs(1);
 /// How long before their own end values are no longer used.
 const EARLY: Duration = Duration::from_secs(60);
 
@@ -51,6 +55,9 @@ pub struct Reader {
     means: Means,
     vault: Option<Vault>,
     held: Mutex<Option<Held>>,
+    /// The last failure, and when it was.
+    failed: Mutex<Option<(Mono, SecretError)>>,
+    forgotten: Mutex<Option<Mono>>,
     /// Whether it was said that everybody can read the source's file.
     warned: AtomicBool,
 }
@@ -74,7 +81,8 @@ impl Reader {
             Source::Vault(at) => Some(Vault::new(at.clone(), means.lookup.clone(), &means.line)),
             _ => None,
         };
-        Arc::new(Self { source, means, vault, held: Mutex::default(), warned: AtomicBool::new(false) })
+        let (held, failed, forgotten) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { source, means, vault, held, failed, forgotten, warned: AtomicBool::new(false) })
     }
 
     /// The source.
@@ -94,6 +102,10 @@ impl Reader {
             return Ok(Arc::clone(&held.values));
         }
         *held = None;
+        let mut failed = self.failed.lock().await;
+        if let Some((_, error)) = failed.as_ref().filter(|(at, _)| clock.mono().since(*at) < FAILED_KEPT) {
+            return Err(error.again());
+        }
         let kind = self.source.kind();
         let asked = clock.mono();
         let mut values = clock
@@ -104,7 +116,11 @@ impl Reader {
                 SecretError::later(self.place(), "is not read in time", remedy).because(late)
             })
             .flatten()
-            .map_err(|error| error.of(kind))?;
+            .map_err(|error| {
+                let error = error.of(kind);
+                *failed = Some((clock.mono(), error.again()));
+                error
+            })?;
         (values.kind, values.place) = (kind, self.place());
         let left = values.ends.map(|ends| ends.since(clock.now() + EARLY));
         let kept = left.map_or(self.means.kept, |left| left.min(self.means.kept));
@@ -113,9 +129,14 @@ impl Reader {
         Ok(values)
     }
 
-    /// Forgets what was read: the values were refused, and the next read asks the source.
+    /// Forgets what was read: the values were refused, and the next read asks the source. Not again within a second.
     pub async fn forget(&self) {
-        *self.held.lock().await = None;
+        let mut forgotten = self.forgotten.lock().await;
+        let now = self.means.line.clock.mono();
+        if forgotten.is_none_or(|last| now.since(last) >= FORGET_AGAIN) {
+            *forgotten = Some(now);
+            *self.held.lock().await = None;
+        }
     }
 
     /// Does what has to be done between reads: keeps a Vault's token in force. Ends when it is dropped; for other sources

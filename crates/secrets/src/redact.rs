@@ -48,6 +48,12 @@ impl Redactor {
         Self { machine, state: 0, held: Zeroizing::default(), found: Vec::new(), in_secret: false }
     }
 
+    /// Bytes of the longest text that is taken out; 0 when there is none.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        self.machine.longest()
+    }
+
     /// Takes a chunk; appends to `out` what cannot be part of a secret any more. Holds back at most the length of the
     /// longest secret.
     pub fn feed(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
@@ -130,6 +136,10 @@ struct Machine {
 }
 
 impl Machine {
+    fn longest(&self) -> usize {
+        self.found.iter().max().map_or(0, |bytes| *bytes as usize)
+    }
+
     fn new(patterns: &[Zeroizing<String>]) -> Self {
         let room = patterns.iter().map(|pattern| pattern.len()).sum::<usize>() + 1;
         let mut machine = Self {

@@ -57,24 +57,24 @@ impl Command {
         let mut spec = Spec::new(&self.argv[0]).args(&self.argv[1..]);
         spec.env = Environment { clear: false, changes };
         spec.silent = Some(self.timeout);
-        spec.stdout_tail = TAIL_BYTES;
-        spec.stderr_tail = TAIL_BYTES;
+        let room = given.map_or(TAIL_BYTES, |given| given.room(TAIL_BYTES));
+        spec.stdout_tail = room;
+        spec.stderr_tail = room;
         spec
     }
 
     async fn run(&self, batch: &[Leased], stop: &Stop) -> Result<(), Fault> {
-        let given = match &self.credentials {
+        let mut given = match &self.credentials {
             Some(credentials) => Some(credentials.variables().await?),
             None => None,
         };
-        let done = match process::run(&self.spec(batch, given.as_ref()), stop.requested()).await {
-            Ok(outcome) => judge(&self.argv[0], &outcome),
-            Err(error) => Err(Fault::failed(FaultClass::Unreachable, chain(&error))),
-        };
-        done.map_err(|fault| match &given {
-            Some(given) => given.hide(fault),
-            None => fault,
-        })
+        let ran = process::run(&self.spec(batch, given.as_ref()), stop.requested()).await;
+        let mut outcome = ran.map_err(|error| Fault::failed(FaultClass::Unreachable, chain(&error)))?;
+        if let Some(given) = &mut given {
+            given.hide(&mut outcome.stdout_tail, TAIL_BYTES);
+            given.hide(&mut outcome.stderr_tail, TAIL_BYTES);
+        }
+        judge(&self.argv[0], &outcome)
     }
 }
 

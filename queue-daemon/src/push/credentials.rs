@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix_store::process::{self, Exit, Spec};
+use nix_store::process::{self, Exit, Spec, Tail};
 use object_kit::aws::Keys;
 use object_kit::{Line, Login, Teller, Work};
 use secrets::{Means, Reader, Redactor, Secret, SecretError, Source, Values};
@@ -51,6 +51,7 @@ struct OfNoUse {
 /// What a command gets.
 pub(crate) struct Variables {
     values: Arc<Values>,
+    redactor: Redactor,
 }
 
 impl Credentials {
@@ -89,7 +90,8 @@ impl Credentials {
                 ));
             }
         }
-        Ok(Variables { values })
+        let redactor = Redactor::new(values.iter().map(|(_, value)| value));
+        Ok(Variables { values, redactor })
     }
 
     fn of_no_use(&self, what: impl Into<String>, remedy: &'static str) -> OfNoUse {
@@ -181,11 +183,23 @@ impl Variables {
         self.values.iter().map(|(name, value)| (name.into(), Some(value.reveal().into())))
     }
 
-    /// A fault without the values, whatever the program printed.
-    pub(crate) fn hide(&self, fault: Fault) -> Fault {
-        let Fault::Failed { class, why, output } = fault else { return fault };
-        let mut redactor = Redactor::new(self.values.iter().map(|(_, value)| value));
-        Fault::Failed { class, why: redactor.text(&why), output: redactor.text(&output) }
+    /// Bytes to keep of what is printed, so that so many of them are left without the values.
+    pub(crate) fn room(&self, tail_bytes: usize) -> usize {
+        tail_bytes.saturating_add(2 * self.redactor.longest())
+    }
+
+    /// The end of what was printed, at most so many bytes, without the values. Where the beginning is cut off, what a
+    /// value that was cut in two may have left there goes too.
+    pub(crate) fn hide(&mut self, tail: &mut Tail, tail_bytes: usize) {
+        let edge = if tail.dropped > 0 { tail.bytes.len().min(2 * self.redactor.longest()) } else { 0 };
+        let (edge, rest) = tail.bytes.split_at(edge);
+        let mut shown = Vec::with_capacity(tail.bytes.len());
+        self.redactor.feed(edge, &mut shown);
+        shown.clear();
+        self.redactor.feed(rest, &mut shown);
+        self.redactor.finish(&mut shown);
+        shown.drain(..shown.len().saturating_sub(tail_bytes));
+        tail.bytes = shown;
     }
 }
 

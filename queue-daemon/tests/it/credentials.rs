@@ -218,6 +218,26 @@ fn a_command_that_prints_its_token_shows_it_to_nobody() {
     assert_hidden(&world, CANARY, &said);
 }
 
+/// Of much output only the end is kept, and the cut may go through a value.
+#[test]
+fn a_token_that_is_cut_in_two_does_not_show_its_end() {
+    let token: String = (0..600).map(|i| format!("{i:05}")).collect();
+    let keys = format!("credentials = {{ file = {{ path = \"$W/token\" }} }}\n{QUICK}");
+    // 4,096 bytes are kept: of this all but some hundred bytes of the token.
+    let script = "echo $CACHE_TOKEN >&2; seq 1 400 >&2; exit 65";
+    let mut world = World::new(&World::command_cache("main", script, &keys));
+    fs::write(world.path("token"), format!("CACHE_TOKEN={token}\n")).unwrap();
+    let path = world.valid_paths(1).remove(0);
+    world.start();
+    assert_eq!(world.hook(&path, "").err, "");
+    world.until("main", "dead", 1);
+    let shown = world.ask(&["show", &path]).out;
+    assert!(shown.contains("\n400") || shown.contains(" 400"), "{shown}");
+    for part in ["00599", "0050000501", "0030000301"] {
+        assert_hidden(&world, part, &[shown.clone(), world.log()]);
+    }
+}
+
 /// A server that says our own header back to us.
 #[test]
 fn a_server_that_quotes_our_token_shows_it_to_nobody() {

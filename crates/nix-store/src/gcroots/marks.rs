@@ -106,9 +106,9 @@ impl Marks {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(error),
             // There is none yet, or not any more; it has as many names as it can; it is somebody else's.
-            Err(_) => self.put_new(&file)?,
+            Err(_) => {}
         }
-        match fs::hard_link(&file, mark) {
+        match self.put_new(&file).and_then(|()| fs::hard_link(&file, mark)) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
                 File::create_new(mark)?;
                 self.shares.store(false, Ordering::Relaxed);

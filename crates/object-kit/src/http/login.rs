@@ -83,6 +83,10 @@ impl Authorization {
         match self {
             Self::Fixed(_) => Ok(false),
             Self::Asked(asked) => {
+                // Whoever was refused before us may have asked already.
+                if told(asked).await?.as_ref() != refused {
+                    return Ok(true);
+                }
                 asked.0.forget().await;
                 Ok(told(asked).await?.as_ref() != refused)
             }

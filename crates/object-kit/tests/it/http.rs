@@ -94,6 +94,23 @@ async fn a_refused_token_is_asked_for_again_once() {
     assert_eq!(cache.log().len(), asked + 1, "the same is not tried again");
 }
 
+/// Where reading is public, a write is the first to hear that the token is another.
+#[tokio::test]
+async fn a_write_that_is_refused_asks_for_another_token() {
+    let (cache, knows) = (Cache::start(), Arc::new(Knows::default()));
+    *knows.now.lock().unwrap() = Some("one");
+    cache.require("Bearer one");
+    let place = http(&cache, Auth::Asked(Asked(knows.clone())), line(Clock::system()));
+    place.put("x", bytes(3), &meta()).await.unwrap();
+    cache.require("Bearer two");
+    *knows.now.lock().unwrap() = Some("two");
+    place.put("y", bytes(3), &meta()).await.unwrap();
+    cache.require("Bearer three");
+    let asked = cache.log().len();
+    assert_eq!(place.put("z", bytes(3), &meta()).await.unwrap_err().class, Class::Credentials);
+    assert_eq!(cache.log().len(), asked + 1, "the same is not tried again");
+}
+
 /// A file that this user may not open: one of nobody's, or for root one that the kernel gives to nobody.
 fn unreadable(dir: &std::path::Path) -> std::path::PathBuf {
     use std::os::unix::fs::PermissionsExt;
@@ -395,6 +412,8 @@ async fn no_secret_comes_back_in_what_a_server_says() {
     for (auth, secret) in [
         (Auth::Bearer(Secret::new("canary-4711")), "canary-4711"),
         (Auth::Basic { user: "me".into(), password: Secret::new("canary") }, "bWU6Y2FuYXJ5"),
+        // As the server has read it.
+        (Auth::Basic { user: "me".into(), password: Secret::new("canary") }, "canary"),
     ] {
         let said = format!("bad request; you said: Authorization: Basic {secret}, and {secret} again");
         cache.heal();

@@ -15,17 +15,23 @@ const FRUITLESS_MAX: usize = 8;
 impl Session<'_> {
     /// Notes what came of a group.
     pub(super) fn settled(&mut self, settled: Settled) -> Result<(), Fault> {
-        for (place, noted) in settled.waited {
-            match noted {
-                Ok(()) => self.waited(place),
-                Err(fault) => self.failed(place, fault)?,
-            }
-        }
+        // What ends the batch does not undo what is there.
+        let mut ended = Ok(());
         for (place, result) in settled.published {
-            self.published(place, result)?;
+            ended = ended.and(self.published(place, result));
+        }
+        for (place, noted) in settled.waited {
+            let one = match noted {
+                Ok(()) => {
+                    self.waited(place);
+                    Ok(())
+                }
+                Err(fault) => self.failed(place, fault),
+            };
+            ended = ended.and(one);
         }
         self.plan.give_back();
-        Ok(())
+        ended
     }
 
     /// All that a path needs is there, as it is itself.
