@@ -26,7 +26,7 @@ pub(super) struct Heard {
     pub(super) fault: Option<Fault>,
     /// What nothing was said of.
     pub(super) rest: Vec<Leased>,
-    /// The destination was tried.
+    /// The breaker has heard of it, or will: something was said of the destination.
     pub(super) answer: bool,
 }
 
@@ -60,7 +60,6 @@ impl Lane {
         };
         let (result, heard) = tokio::join!(engine, self.settle_reports(&part, inbox, standing));
         drop(entered);
-        let mut answer = heard.answer | matches!(result, Ok(_) | Err(Fault::Failed { .. }));
         let fault = match result {
             Ok(pushed) => {
                 self.keep(pushed, begun).await;
@@ -71,7 +70,8 @@ impl Lane {
             }
             Err(fault) => Some(fault),
         };
-        answer |= fault.is_none();
+        let owed = heard.rest_is_owed();
+        let answer = heard.answer || (owed && matches!(fault, Some(Fault::Failed { .. })));
         let rest = part.into_iter().zip(heard.said).filter(|(_, said)| !said).map(|(leased, _)| leased);
         Some(Heard { fault, rest: rest.collect(), answer })
     }
@@ -101,11 +101,13 @@ impl Lane {
                     Report::Sent => self.mark(part, Event::Sent),
                     Report::Delivered { place, receipt, bytes, was_there: _ } => {
                         if let Some(leased) = heard.take(part, place) {
+                            heard.answer = true;
                             outcomes.push(self.delivered(leased, &receipt, bytes));
                         }
                     }
                     Report::Failed { place, fault } => {
                         if let Some(leased) = heard.take(part, place) {
+                            heard.answer |= is_about_the_destination(&fault, leased);
                             outcomes.push(self.reported_fault(leased, fault, standing));
                         }
                     }
@@ -157,12 +159,20 @@ impl Said {
     /// The path at a place that nothing was said of yet.
     fn take<'a>(&mut self, part: &'a [Leased], place: usize) -> Option<&'a Leased> {
         let said = self.said.get_mut(place)?;
-        self.answer = true;
         (!std::mem::replace(said, true)).then(|| &part[place])
     }
 
     fn rest_is_owed(&self) -> bool {
         self.said.iter().any(|said| !said)
+    }
+}
+
+/// That a path has left the store, or that we stop, says nothing of a destination.
+fn is_about_the_destination(fault: &Fault, leased: &Leased) -> bool {
+    match fault {
+        Fault::Failed { .. } => true,
+        Fault::Gone(path) => *path != leased.path,
+        Fault::Cancelled => false,
     }
 }
 

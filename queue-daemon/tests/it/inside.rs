@@ -174,6 +174,7 @@ pub(crate) struct Destination {
 #[derive(Default)]
 struct Remembered {
     fails: Option<FaultClass>,
+    vanishing: usize,
     tries: Vec<Try>,
     has: BTreeSet<String>,
 }
@@ -193,6 +194,11 @@ impl Destination {
     /// From now on every attempt fails in this way; with `None`, none does.
     pub(crate) fn set_failing(&self, class: Option<FaultClass>) {
         self.state.lock().unwrap().fails = class;
+    }
+
+    /// The paths of the next so many attempts leave the store while they are sent.
+    pub(crate) fn set_vanishing(&self, attempts: usize) {
+        self.state.lock().unwrap().vanishing = attempts;
     }
 
     /// Every attempt so far.
@@ -222,6 +228,13 @@ impl Push for Destination {
     ) -> Work<'a, Result<Pushed, Fault>> {
         let mut state = self.state.lock().unwrap();
         state.tries.push(Try { at: self.clock.now(), paths: batch.leased.len() });
+        if state.vanishing > 0 {
+            state.vanishing -= 1;
+            for (place, leased) in batch.leased.iter().enumerate() {
+                reports.failed(place, Fault::Gone(leased.path.clone()));
+            }
+            return Box::pin(std::future::ready(Ok(Pushed::default())));
+        }
         let result = match state.fails {
             None => {
                 reports.sent();

@@ -86,6 +86,37 @@ fn an_outage_of_a_day_loses_nothing_and_delays_nobody_else() {
     inside.stop();
 }
 
+/// A probe whose path leaves the store while it is sent says nothing of the destination: another one is tried.
+#[test]
+fn a_probe_whose_path_vanishes_is_followed_by_another() {
+    const PATHS: usize = 12;
+    let (clock, manual) = Clock::manual(Time::from_ms(1_700_000_000_000));
+    let mut inside = Inside::new(clock, "", &[GONE]);
+    inside.start(None);
+    let destination = inside.destination(GONE);
+    destination.set_failing(Some(FaultClass::Unreachable));
+    let paths = inside.valid_paths(0..PATHS);
+    inside.enqueue(0, &paths.iter().map(String::as_str).collect::<Vec<_>>());
+    let sleepers = SLEEPERS - 3;
+    let steps = |limit: usize, condition: &dyn Fn() -> bool| {
+        for _ in 0..limit {
+            if condition() {
+                return;
+            }
+            manual.step(step_length());
+            inside.block_on(manual.sleeping(sleepers));
+            wait::until(SOON, || inside.status().destinations.values().all(is_at_rest));
+        }
+        assert!(condition(), "not after {limit} steps: {:?}", inside.status());
+    };
+    steps(30, &|| inside.status().destinations[GONE].breaker.as_deref() == Some("open"));
+    destination.set_failing(None);
+    destination.set_vanishing(2);
+    let rest = u64::try_from(PATHS).unwrap() - 2;
+    steps(30, &|| inside.count(GONE, StateName::Done) == rest && inside.count(GONE, StateName::Gone) == 2);
+    inside.stop();
+}
+
 /// A destination that answers every batch with a failure is found out in a handful of tries, not by splitting batches
 /// down to each path.
 #[test]
