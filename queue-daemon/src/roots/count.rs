@@ -1,13 +1,13 @@
 //! The number of roots, without looking at them all.
 //!
-//! In flow each link that is made or removed, and a listing now and then; out flows the number. A listing takes a while
+//! In flow each root that is made or removed, and a listing now and then; out flows the number. A listing takes a while
 //! and is made beside the changes, so those made meanwhile are remembered and count instead of what it says of them.
 
 use std::collections::HashMap;
 
 use nix_types::StorePath;
 
-/// How many links there are.
+/// How many roots there are.
 #[derive(Debug, Default)]
 pub(super) struct Count {
     /// `None` until the first listing.
@@ -21,7 +21,7 @@ impl Count {
         self.known
     }
 
-    /// A link is there now; `new` when it was not there before.
+    /// A root is there now; `new` when it was not there before.
     pub(super) fn made(&mut self, path: &StorePath, new: bool) {
         self.note(path, true);
         if new {
@@ -29,7 +29,7 @@ impl Count {
         }
     }
 
-    /// A link is gone now; `was_there` when there was one.
+    /// A root is gone now; `was_there` when there was one.
     pub(super) fn removed(&mut self, path: &StorePath, was_there: bool) {
         self.note(path, false);
         if was_there {
@@ -42,7 +42,7 @@ impl Count {
         self.meanwhile = Some(HashMap::new());
     }
 
-    /// The folder was listed, or could not be; nobody may make or remove a link around this call without its note.
+    /// The folder was listed, or could not be; nobody may make or remove a root around this call without its note.
     pub(super) fn listing_ends(&mut self, listed: Option<&[StorePath]>) {
         let meanwhile = self.meanwhile.take().unwrap_or_default();
         if let Some(listed) = listed {
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn each_link_counts_once_from_the_first_listing_on() {
+    fn each_root_counts_once_from_the_first_listing_on() {
         let mut count = Count::default();
         count.made(&path(1), true);
         assert_eq!(count.get(), None);
