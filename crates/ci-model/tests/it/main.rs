@@ -1,0 +1,7 @@
+//! The rules of the CI, judged by tables, by expressions of another engine, and by an oracle of its own.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test, as the tests themselves do")]
+
+mod fuzz;
+mod oracle;
+mod patterns;
+mod permissions;
