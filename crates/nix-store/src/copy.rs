@@ -15,9 +15,9 @@ use nix_types::StorePath;
 use crate::process::{self, Exit, Outcome, ProcessError, Progress, Spec, Stream};
 
 mod classify;
-mod scratch;
+pub(crate) mod scratch;
 mod url;
-mod words;
+pub(crate) mod words;
 
 pub use classify::{CopyFault, FaultClass, LINE_MAX, classify};
 pub use url::{Kind, StoreUrl, URL_MAX, UrlError};

@@ -1,21 +1,22 @@
-//! A conversation with the Nix daemon over its socket: an order or a question comes in, the daemon's answer or its own
-//! words of refusal come out. Speaks the worker protocol from 1.21 to 1.35, the lower of ours and the daemon's; only
-//! what this program needs of it. Blocks, for at most [`ANSWER_MAX`] per read. This file holds the greeting, the
-//! messages before an answer and the bounded reading of numbers and texts; the questions are in `ask.rs`.
+//! A conversation with a Nix daemon: an order or a question comes in, the daemon's answer or its own words of refusal
+//! come out. Speaks the worker protocol from 1.21 to 1.35, the lower of ours and the daemon's; only what this program
+//! needs of it. Blocks, for at most [`ANSWER_MAX`] per read at the local socket. This file holds the greeting and the
+//! messages before an answer; bounded reading is in `wire.rs`, the questions are in `ask.rs`.
 
-use std::io::{self, BufReader, Read, Write};
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::copy::words::cleaned;
+use crate::wire::Wire;
+
 /// How long the daemon may take to send or take the next bytes.
 pub const ANSWER_MAX: Duration = Duration::from_secs(30);
-/// Most bytes of one answer, messages before it included: room for a list of a million paths.
-pub const ANSWER_BYTES_MAX: u64 = 256 << 20;
-/// Longest text taken from the daemon, in bytes.
-const TEXT_MAX: usize = 1 << 20;
 /// Most fields of one message.
 const FIELDS_MAX: u64 = 1000;
+/// Most places and reasons told with one refusal.
+const TRACES_MAX: usize = 10_000;
 /// Most messages taken before an answer.
 const MESSAGES_MAX: usize = 100_000;
 
@@ -24,16 +25,15 @@ const DAEMON_MAGIC: u64 = 0x6478_696f;
 /// The newest protocol we speak, 1.35, and the oldest, 1.21.
 const NEWEST: u64 = 0x0123;
 const OLDEST: u64 = 0x0115;
+/// What is missing where somebody else answers.
+const SPEAKS: &str = "the Nix daemon's protocol 1.21 or newer";
 
 mod ask;
 
 /// An open conversation.
 pub struct Daemon {
-    stream: BufReader<UnixStream>,
-    socket: PathBuf,
+    pub(crate) wire: Wire,
     protocol: u64,
-    /// Bytes the answer under way may still have.
-    left: u64,
 }
 
 /// Why the daemon did not do it.
@@ -49,28 +49,30 @@ pub enum DaemonError {
         source: io::Error,
     },
     /// The conversation broke off.
-    #[error("the conversation with the Nix daemon at {} broke off", socket.display())]
+    #[error("the conversation with {who} broke off")]
     Broken {
-        /// Where.
-        socket: PathBuf,
+        /// With whom.
+        who: String,
         /// Why.
         #[source]
         source: io::Error,
     },
-    /// It is not a daemon we can talk to.
-    #[error("what listens at {} does not speak the Nix daemon's protocol 1.21 or newer: {what}", socket.display())]
+    /// It is nobody we can talk to.
+    #[error("{who} does not speak {speaks}: {what}")]
     Protocol {
-        /// Where.
-        socket: PathBuf,
+        /// Who.
+        who: String,
+        /// What it should.
+        speaks: &'static str,
         /// What it did.
         what: String,
     },
     /// It said no.
-    #[error("the Nix daemon at {} refused: {message}", socket.display())]
+    #[error("{who} refused: {message}")]
     Refused {
-        /// Where.
-        socket: PathBuf,
-        /// Its words, escaped.
+        /// Who.
+        who: String,
+        /// Its words, without colours, escaped.
         message: String,
     },
 }
@@ -85,146 +87,114 @@ impl Daemon {
         let stream = UnixStream::connect(socket).map_err(refused)?;
         stream.set_read_timeout(Some(ANSWER_MAX)).map_err(refused)?;
         stream.set_write_timeout(Some(ANSWER_MAX)).map_err(refused)?;
-        let stream = BufReader::new(stream);
-        let mut daemon = Self { stream, socket: socket.to_owned(), protocol: NEWEST, left: ANSWER_BYTES_MAX };
-        daemon.greet()?;
-        Ok(daemon)
+        Self::greet(stream, format!("the Nix daemon at {}", socket.display()))
     }
 
-    fn greet(&mut self) -> Result<(), DaemonError> {
-        self.send(&CLIENT_MAGIC.to_le_bytes())?;
-        let magic = self.number()?;
+    /// Begins a conversation with `who` is at the other end of a stream, whose time-outs are the caller's.
+    pub(crate) fn greet(stream: UnixStream, who: String) -> Result<Self, DaemonError> {
+        let mut wire = Wire::new(stream, who, SPEAKS);
+        wire.send(&CLIENT_MAGIC.to_le_bytes())?;
+        let magic = wire.number()?;
         if magic != DAEMON_MAGIC {
-            return Err(self.strange(format!("it greets with {magic:#x}")));
+            return Err(wire.no_magic(magic));
         }
-        let theirs = self.number()?;
+        let theirs = wire.number()?;
         if theirs < OLDEST || theirs >> 8 != NEWEST >> 8 {
-            return Err(self.strange(format!("it speaks {}.{}", theirs >> 8, theirs & 0xff)));
+            return Err(wire.strange(format!("it speaks {}.{}", theirs >> 8, theirs & 0xff)));
         }
-        self.protocol = theirs.min(NEWEST);
+        let mut daemon = Self { wire, protocol: theirs.min(NEWEST) };
         // Our version, no processor to stay on, no reserved space.
         let mut hello = NEWEST.to_le_bytes().to_vec();
         hello.extend_from_slice(&[0; 16]);
-        self.send(&hello)?;
-        if self.protocol & 0xff >= 33 {
-            self.text()?; // the daemon's own version
+        daemon.wire.send(&hello)?;
+        if daemon.speaks(33) {
+            daemon.wire.text()?; // the daemon's own version
         }
-        if self.protocol & 0xff >= 35 {
-            self.number()?; // whether it trusts us: it says itself when it does not
+        if daemon.speaks(35) {
+            daemon.wire.number()?; // whether it trusts us: it says itself when it does not
         }
-        self.messages()
+        daemon.messages()?;
+        Ok(daemon)
     }
 
     /// Takes what the daemon says before an answer, until it says that the answer follows.
-    fn messages(&mut self) -> Result<(), DaemonError> {
-        self.left = ANSWER_BYTES_MAX;
+    pub(crate) fn messages(&mut self) -> Result<(), DaemonError> {
+        self.wire.next_answer();
         for _ in 0..MESSAGES_MAX {
-            match self.number()? {
+            match self.wire.number()? {
                 0x616c_7473 => return Ok(()),
-                0x6f6c_6d67 => drop(self.text()?), // a line of log
+                0x6f6c_6d67 => drop(self.wire.text()?), // a line of log
                 0x5354_5254 => {
                     // an activity starts: id, level, type, text, fields, parent
-                    self.numbers(3)?;
-                    self.text()?;
+                    self.wire.numbers(3)?;
+                    self.wire.text()?;
                     self.fields()?;
-                    self.number()?;
+                    self.wire.number()?;
                 }
-                0x5354_4f50 => drop(self.number()?), // and stops
+                0x5354_4f50 => drop(self.wire.number()?), // and stops
                 0x5253_4c54 => {
                     // and has a result: id, type, fields
-                    self.numbers(2)?;
+                    self.wire.numbers(2)?;
                     self.fields()?;
                 }
                 0x6378_7470 => return Err(self.refusal()?),
-                other => return Err(self.strange(format!("it sent a message of kind {other:#x}"))),
+                other => return Err(self.wire.strange(format!("it sent a message of kind {other:#x}"))),
             }
         }
-        Err(self.strange(format!("it sent more than {MESSAGES_MAX} messages")))
+        Err(self.wire.strange(format!("it sent more than {MESSAGES_MAX} messages")))
     }
 
+    /// Takes a refusal to its end, so that the conversation can go on.
     fn refusal(&mut self) -> Result<DaemonError, DaemonError> {
-        let message = if self.protocol & 0xff >= 26 {
-            self.text()?; // always "Error"
-            self.number()?; // the level
-            self.text()?; // a name
-            self.text()?
+        let message = if self.speaks(26) {
+            self.wire.text()?; // always "Error"
+            self.wire.number()?; // the level
+            self.wire.text()?; // a name
+            let message = self.wire.text()?;
+            self.wire.number()?; // no place
+            self.wire.list(TRACES_MAX, |wire| {
+                wire.number()?; // no place
+                wire.text()
+            })?;
+            message
         } else {
-            self.text()?
+            let message = self.wire.text()?;
+            self.wire.number()?; // the exit code of a program that failed so
+            message
         };
-        let message = String::from_utf8_lossy(&message).escape_debug().collect();
-        Ok(DaemonError::Refused { socket: self.socket.clone(), message })
+        let message = cleaned(&String::from_utf8_lossy(&message));
+        Ok(DaemonError::Refused { who: self.wire.who().to_owned(), message })
     }
 
     fn fields(&mut self) -> Result<(), DaemonError> {
-        let count = self.number()?;
+        let count = self.wire.number()?;
         if count > FIELDS_MAX {
-            return Err(self.strange(format!("it sent {count} fields")));
+            return Err(self.wire.strange(format!("it sent {count} fields")));
         }
         for _ in 0..count {
-            match self.number()? {
-                0 => drop(self.number()?),
-                1 => drop(self.text()?),
-                other => return Err(self.strange(format!("it sent a field of type {other}"))),
+            match self.wire.number()? {
+                0 => drop(self.wire.number()?),
+                1 => drop(self.wire.text()?),
+                other => return Err(self.wire.strange(format!("it sent a field of type {other}"))),
             }
         }
         Ok(())
     }
 
-    fn numbers(&mut self, count: usize) -> Result<(), DaemonError> {
-        (0..count).try_for_each(|_| self.number().map(drop))
+    /// Do both sides speak 1.`minor`?
+    pub(crate) fn speaks(&self, minor: u64) -> bool {
+        self.protocol & 0xff >= minor
     }
-
-    fn number(&mut self) -> Result<u64, DaemonError> {
-        let mut bytes = [0; 8];
-        self.read(&mut bytes)?;
-        Ok(u64::from_le_bytes(bytes))
-    }
-
-    fn text(&mut self) -> Result<Vec<u8>, DaemonError> {
-        let said = self.number()?;
-        match usize::try_from(said) {
-            Ok(len) if len <= TEXT_MAX => {
-                let mut bytes = vec![0; len.next_multiple_of(8)];
-                self.read(&mut bytes)?;
-                bytes.truncate(len);
-                Ok(bytes)
-            }
-            Ok(_) | Err(_) => Err(self.strange(format!("it sent a text of {said} bytes"))),
-        }
-    }
-
-    fn read(&mut self, bytes: &mut [u8]) -> Result<(), DaemonError> {
-        let too_much =
-            || self.strange(format!("it sent more than {ANSWER_BYTES_MAX} bytes before and in one answer"));
-        self.left = self.left.checked_sub(bytes.len() as u64).ok_or_else(too_much)?;
-        self.stream.read_exact(bytes).map_err(|source| self.broken(source))
-    }
-
-    fn send(&mut self, bytes: &[u8]) -> Result<(), DaemonError> {
-        self.stream.get_mut().write_all(bytes).map_err(|source| self.broken(source))
-    }
-
-    fn broken(&self, source: io::Error) -> DaemonError {
-        DaemonError::Broken { socket: self.socket.clone(), source }
-    }
-
-    fn strange(&self, what: String) -> DaemonError {
-        DaemonError::Protocol { socket: self.socket.clone(), what }
-    }
-}
-
-fn put_text(order: &mut Vec<u8>, text: &[u8]) {
-    order.extend_from_slice(&(text.len() as u64).to_le_bytes());
-    order.extend_from_slice(text);
-    order.resize(order.len().next_multiple_of(8), 0);
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::os::unix::net::UnixListener;
     use std::thread;
 
     use super::*;
+    use crate::wire::{ANSWER_BYTES_MAX, TEXT_MAX, put_text};
 
     /// A daemon that sends these bytes whatever it hears.
     fn scripted(bytes: Vec<u8>) -> (tempfile::TempDir, PathBuf) {
@@ -278,19 +248,19 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_repeated_escaped() {
+    fn a_refusal_is_repeated_without_colours_and_escaped() {
         let greeting = [numbers(&[DAEMON_MAGIC, 0x122]), text("2.8.0"), numbers(&[LAST])].concat();
         let refusal = [
             numbers(&[0x6378_7470]),
             text("Error"),
             numbers(&[0]),
             text("Error"),
-            text("no\x1b[0m!"),
+            text("no\x1b[0m\x07!"),
             numbers(&[0, 0]),
         ];
         let error = talk([greeting, refusal.concat()].concat()).unwrap_err();
         assert!(matches!(error, DaemonError::Refused { .. }));
-        assert!(error.to_string().ends_with("refused: no\\u{1b}[0m!"), "{error}");
+        assert!(error.to_string().ends_with("refused: no\\u{7}!"), "{error}");
         let old = [numbers(&[DAEMON_MAGIC, 0x115, LAST, 0x6378_7470]), text("no"), numbers(&[1])].concat();
         assert!(matches!(talk(old), Err(DaemonError::Refused { message, .. }) if message == "no"));
     }
@@ -301,7 +271,7 @@ mod tests {
             DaemonError::Protocol { what, .. } => what,
             other => panic!("{other}"),
         };
-        assert_eq!(strange(b"HTTP/1.1".to_vec()), "it greets with 0x312e312f50545448");
+        assert_eq!(strange(b"HTTP/1.1".to_vec()), "it begins with \"HTTP/1.1\"");
         assert_eq!(strange(numbers(&[DAEMON_MAGIC, 0x10a])), "it speaks 1.10");
         assert_eq!(strange(numbers(&[DAEMON_MAGIC, 0x200])), "it speaks 2.0");
         assert_eq!(

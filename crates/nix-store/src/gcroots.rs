@@ -15,9 +15,11 @@ use crate::daemon::{Daemon, DaemonError};
 use crate::dirs::StoreDirs;
 use crate::store::{StoreError, ours};
 
+mod left;
 mod links;
 mod marks;
 
+pub use left::LeftRoots;
 use links::Links;
 use marks::Marks;
 

@@ -13,8 +13,10 @@ pub mod log;
 pub mod nar;
 mod order;
 pub mod process;
+pub mod remote;
 pub mod sqlite;
 pub mod store;
+mod wire;
 pub mod worker;
 
 pub use dirs::StoreDirs;

@@ -3,10 +3,12 @@
 //! and when the future is dropped the whole group is ended, and the kernel kills the child should this process be
 //! killed. Programs are found without a shell. What a child *means* by its exit code is for the caller.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 mod find;
@@ -14,9 +16,11 @@ mod run;
 mod spawner;
 mod sys;
 mod tail;
+mod talk;
 mod watch;
 
 pub use run::{run, run_judging_lines, run_with_lines};
+pub use talk::{Talk, talk};
 
 /// How long a group may take to end after it was asked to, unless the [`Spec`] says otherwise.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -61,6 +65,19 @@ pub struct Spec {
     pub stdout_tail: usize,
     /// How many bytes of the end of stderr are kept.
     pub stderr_tail: usize,
+}
+
+/// Variables of this process that no child gets.
+static WITHHELD: RwLock<BTreeSet<String>> = RwLock::new(BTreeSet::new());
+
+/// From now on no child gets these variables of this process, unless its [`Spec`] sets them: secrets that are meant for
+/// somebody else. Here and not in each [`Spec`], so that nobody who starts a child can forget it.
+pub fn withhold(names: impl IntoIterator<Item = String>) {
+    WITHHELD.write().unwrap_or_else(PoisonError::into_inner).extend(names);
+}
+
+fn withheld() -> RwLockReadGuard<'static, BTreeSet<String>> {
+    WITHHELD.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What changes in our own environment for a child, in this order: clear, then each change.

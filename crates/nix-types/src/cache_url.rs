@@ -13,9 +13,9 @@ use zeroize::Zeroizing;
 mod address;
 mod error;
 mod known;
-mod nearest;
+pub(crate) mod nearest;
 mod params;
-mod percent;
+pub(crate) mod percent;
 mod value;
 
 pub use error::CacheUrlError;
@@ -55,6 +55,8 @@ pub enum Place {
     S3 {
         /// Its name.
         bucket: String,
+        /// The folder in it that all keys are below, without a slash at either end; empty for the whole bucket.
+        prefix: String,
     },
 }
 
@@ -146,10 +148,12 @@ impl CacheUrl {
         match &self.place {
             Place::File { root } => format!("file://{}", percent::encode(root.as_os_str().as_bytes())),
             Place::Http { base, login: _ } => base.clone(),
-            Place::S3 { bucket } => {
+            Place::S3 { bucket, prefix } => {
                 let s3 = &self.params.s3;
                 let endpoint = s3.endpoint.as_ref().map(|endpoint| format!("endpoint={endpoint}&"));
-                format!("s3://{bucket}?{}region={}", endpoint.unwrap_or_default(), s3.region)
+                let slash = if prefix.is_empty() { "" } else { "/" };
+                let prefix = percent::encode(prefix.as_bytes());
+                format!("s3://{bucket}{slash}{prefix}?{}region={}", endpoint.unwrap_or_default(), s3.region)
             }
         }
     }
@@ -166,7 +170,7 @@ impl CacheUrl {
         if params.transport.tls_private_key.is_some() && params.transport.tls_certificate.is_none() {
             return together("tls-private-key needs tls-certificate; give both");
         }
-        if let Place::S3 { bucket } = &self.place
+        if let Place::S3 { bucket, .. } = &self.place
             && s3.addressing_style == AddressingStyle::Virtual
             && bucket.contains('.')
         {

@@ -14,6 +14,7 @@ pub mod narinfo;
 pub mod nix32;
 pub mod realisation;
 pub mod signature;
+pub mod ssh_url;
 mod store_path;
 mod text;
 
@@ -25,4 +26,5 @@ pub use hash::{HashError, Sha256};
 pub use narinfo::{NarInfo, NarInfoError};
 pub use realisation::{DrvOutput, Realisation, RealisationError};
 pub use signature::{PublicKey, SecretKey, Signature, fingerprint};
+pub use ssh_url::{SshUrl, SshUrlError};
 pub use store_path::{DrvPath, NotADrv, StorePath, StorePathError};

@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 const PREFIX: &str = "nix-cache-";
 
-pub(super) struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    pub(super) fn new(below: &Path) -> io::Result<Self> {
+    pub(crate) fn new(below: &Path) -> io::Result<Self> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         fs::create_dir_all(below)?;
         sweep(below)?;
@@ -28,7 +28,7 @@ impl Scratch {
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }

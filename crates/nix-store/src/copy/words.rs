@@ -131,7 +131,7 @@ impl Words {
 }
 
 /// A line without escape sequences and white space around, and with other control characters escaped.
-fn cleaned(line: &str) -> String {
+pub(crate) fn cleaned(line: &str) -> String {
     let mut plain = String::new();
     let mut rest = line.chars().peekable();
     while let Some(one) = rest.next() {

@@ -9,16 +9,15 @@ use std::path::Path;
 use nix_types::{DrvPath, StorePath};
 use serde_json::Value;
 
-use super::{Daemon, DaemonError, put_text};
-use crate::store::{CLOSURE_MAX, PathInfo, Realisation};
+use super::{Daemon, DaemonError};
+use crate::store::{PathInfo, Realisation};
+use crate::wire::{Wire, put_text, put_texts};
 
 /// Most questions sent before their answers are taken. They fit into the socket's buffer, so neither side waits for
 /// the other to read.
 const AHEAD_MAX: usize = 64;
 /// Most paths asked about in one question.
 const ASKED_MAX: usize = 1000;
-/// Most paths taken in one list.
-const PATHS_MAX: usize = CLOSURE_MAX;
 /// Most signatures of one path.
 const SIGNATURES_MAX: usize = 1000;
 /// Most outputs of one derivation.
@@ -43,15 +42,15 @@ impl Daemon {
     /// [`DaemonError`]
     pub fn add_indirect_root(&mut self, link: &Path) -> Result<(), DaemonError> {
         self.order(ADD_INDIRECT_ROOT, &[link.as_os_str().as_bytes()])?;
-        match self.number()? {
+        match self.wire.number()? {
             1 => Ok(()),
-            other => Err(self.strange(format!("it answered {other} to a new root"))),
+            other => Err(self.wire.strange(format!("it answered {other} to a new root"))),
         }
     }
 
     pub(crate) fn is_valid(&mut self, path: &StorePath) -> Result<bool, DaemonError> {
         self.order(IS_VALID_PATH, &[path.as_str().as_bytes()])?;
-        Ok(self.number()? != 0)
+        Ok(self.wire.number()? != 0)
     }
 
     /// The valid ones of the paths, in the daemon's order.
@@ -63,16 +62,16 @@ impl Daemon {
             if self.speaks(27) {
                 order.extend_from_slice(&[0; 8]); // do not fetch what is missing
             }
-            self.send(&order)?;
+            self.wire.send(&order)?;
             self.messages()?;
-            valid.extend(self.paths()?);
+            valid.extend(self.wire.paths()?);
         }
         Ok(valid)
     }
 
     pub(crate) fn all_valid(&mut self) -> Result<Vec<StorePath>, DaemonError> {
         self.order(QUERY_ALL_VALID_PATHS, &[])?;
-        self.paths()
+        self.wire.paths()
     }
 
     /// Gives what is registered about each path to `each`, in their order; `None` for one that is not valid.
@@ -87,10 +86,10 @@ impl Daemon {
                 order.extend_from_slice(&QUERY_PATH_INFO.to_le_bytes());
                 put_text(&mut order, path.as_str().as_bytes());
             }
-            self.send(&order)?;
+            self.wire.send(&order)?;
             for path in part {
                 self.messages()?;
-                let info = if self.number()? == 0 { None } else { Some(self.info(path.clone())?) };
+                let info = if self.wire.number()? == 0 { None } else { Some(self.info(path.clone())?) };
                 each(path, info)?;
             }
         }
@@ -98,18 +97,18 @@ impl Daemon {
     }
 
     fn info(&mut self, path: StorePath) -> Result<PathInfo, DaemonError> {
-        let deriver = self.string()?;
-        let hash = self.string()?;
+        let deriver = self.wire.string()?;
+        let hash = self.wire.string()?;
         if hash.len() != 64 || !hash.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return Err(self.strange(format!("it says the hash of {path} is {hash:?}")));
+            return Err(self.wire.strange(format!("it says the hash of {path} is {hash:?}")));
         }
-        let mut references = self.paths()?;
+        let mut references = self.wire.paths()?;
         references.sort_unstable();
-        let registration_time = self.number()?;
-        let nar_size = self.number()?;
-        let ultimate = self.number()? != 0;
-        let signatures = self.list(SIGNATURES_MAX, Self::string)?;
-        let ca = self.string()?;
+        let registration_time = self.wire.number()?;
+        let nar_size = self.wire.number()?;
+        let ultimate = self.wire.number()? != 0;
+        let signatures = self.wire.list(SIGNATURES_MAX, Wire::string)?;
+        let ca = self.wire.string()?;
         Ok(PathInfo {
             path,
             nar_hash: format!("sha256:{hash}"),
@@ -137,10 +136,10 @@ impl Daemon {
             Err(DaemonError::Refused { .. }) => return Ok(None),
             Err(other) => return Err(other),
         }
-        let outputs = self.list(OUTPUTS_MAX, |daemon| {
-            let name = daemon.string()?;
-            let path = daemon.text()?;
-            let path = if path.is_empty() { None } else { Some(daemon.path(&path)?) };
+        let outputs = self.wire.list(OUTPUTS_MAX, |wire| {
+            let name = wire.string()?;
+            let path = wire.text()?;
+            let path = if path.is_empty() { None } else { Some(wire.path(&path)?) };
             Ok((name, path))
         })?;
         Ok(Some(outputs.into_iter().collect()))
@@ -161,10 +160,10 @@ impl Daemon {
             Err(DaemonError::Refused { .. }) => return Ok(Vec::new()),
             Err(other) => return Err(other),
         }
-        self.list(REALISATIONS_MAX, |daemon| {
-            let json = daemon.text()?;
+        self.wire.list(REALISATIONS_MAX, |wire| {
+            let json = wire.text()?;
             realisation(&json, store_dir)
-                .ok_or_else(|| daemon.strange("it sent a realisation that is none".to_owned()))
+                .ok_or_else(|| wire.strange("it sent a realisation that is none".to_owned()))
         })
     }
 
@@ -177,11 +176,11 @@ impl Daemon {
         let mut order = ADD_SIGNATURES.to_le_bytes().to_vec();
         put_text(&mut order, path.as_str().as_bytes());
         put_texts(&mut order, signatures);
-        self.send(&order)?;
+        self.wire.send(&order)?;
         self.messages()?;
-        match self.number()? {
+        match self.wire.number()? {
             1 => Ok(()),
-            other => Err(self.strange(format!("it answered {other} to new signatures"))),
+            other => Err(self.wire.strange(format!("it answered {other} to new signatures"))),
         }
     }
 
@@ -189,48 +188,9 @@ impl Daemon {
     fn order(&mut self, code: u64, texts: &[&[u8]]) -> Result<(), DaemonError> {
         let mut order = code.to_le_bytes().to_vec();
         texts.iter().for_each(|text| put_text(&mut order, text));
-        self.send(&order)?;
+        self.wire.send(&order)?;
         self.messages()
     }
-
-    /// Do both sides speak 1.`minor`?
-    fn speaks(&self, minor: u64) -> bool {
-        self.protocol & 0xff >= minor
-    }
-
-    fn list<T>(
-        &mut self,
-        max: usize,
-        mut each: impl FnMut(&mut Self) -> Result<T, DaemonError>,
-    ) -> Result<Vec<T>, DaemonError> {
-        let count = self.number()?;
-        match usize::try_from(count) {
-            // Grows with what really comes, not with what was said.
-            Ok(count) if count <= max => (0..count).map(|_| each(self)).collect(),
-            Ok(_) | Err(_) => Err(self.strange(format!("it sent a list of {count}"))),
-        }
-    }
-
-    fn paths(&mut self) -> Result<Vec<StorePath>, DaemonError> {
-        self.list(PATHS_MAX, |daemon| {
-            let text = daemon.text()?;
-            daemon.path(&text)
-        })
-    }
-
-    fn path(&self, text: &[u8]) -> Result<StorePath, DaemonError> {
-        StorePath::parse(text).map_err(|error| self.strange(format!("it sent a path that is none: {error}")))
-    }
-
-    fn string(&mut self) -> Result<String, DaemonError> {
-        let text = self.text()?;
-        String::from_utf8(text).map_err(|_| self.strange("it sent a text that is not UTF-8".to_owned()))
-    }
-}
-
-fn put_texts<T: AsRef<str>>(order: &mut Vec<u8>, texts: &[T]) {
-    order.extend_from_slice(&(texts.len() as u64).to_le_bytes());
-    texts.iter().for_each(|text| put_text(order, text.as_ref().as_bytes()));
 }
 
 /// A realisation as the daemon and caches write it.

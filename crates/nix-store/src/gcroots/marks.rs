@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -102,11 +103,12 @@ impl Marks {
             return File::create_new(mark).map(drop);
         }
         let file = self.folder.join(FILE);
-        match fs::hard_link(&file, mark) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(error),
-            // There is none yet, or not any more; it has as many names as it can; it is somebody else's.
-            Err(_) => {}
+        if is_ours(&file) {
+            match fs::hard_link(&file, mark) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(error),
+                Err(_) => {} // it is not there any more, or has as many names as it can
+            }
         }
         match self.put_new(&file).and_then(|()| fs::hard_link(&file, mark)) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
@@ -115,6 +117,16 @@ impl Marks {
                 Ok(())
             }
             other => other,
+        }
+    }
+
+    /// Removes what is no root but of our making.
+    pub(super) fn tidy(&self) {
+        for name in [FILE, NEW] {
+            let file = self.folder.join(name);
+            if is_ours(&file) {
+                let _ = fs::remove_file(file); // it costs nothing where it stays
+            }
         }
     }
 
@@ -129,6 +141,14 @@ impl Marks {
         File::create_new(&new)?;
         fs::rename(&new, place).inspect_err(|_| drop(fs::remove_file(&new)))
     }
+}
+
+/// Whether it is an empty file of our own, which may get more names: not a link to something else, nor a file that
+/// somebody else may fill, or take away from us.
+fn is_ours(file: &Path) -> bool {
+    fs::symlink_metadata(file).is_ok_and(|meta| {
+        meta.is_file() && meta.len() == 0 && meta.uid() == rustix::process::geteuid().as_raw()
+    })
 }
 
 /// Whether what lies there keeps the path: an empty file of its name does, and a symlink to it.

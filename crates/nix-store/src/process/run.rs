@@ -86,7 +86,7 @@ async fn run_heard<'a>(
     })
 }
 
-fn exit_of(status: ExitStatus) -> Exit {
+pub(super) fn exit_of(status: ExitStatus) -> Exit {
     match (status.code(), status.signal()) {
         (Some(code), _) => Exit::Exited(code),
         (None, signal) => Exit::Signaled(signal.unwrap_or(0)),

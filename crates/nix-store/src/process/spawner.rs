@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
@@ -29,17 +30,32 @@ pub(super) struct Pipes {
 
 /// Starts the child.
 pub(super) async fn start(spec: &Spec) -> Result<(Started, Pipes), ProcessError> {
-    let command = command(spec)?;
-    let failed = |source| ProcessError::Start { program: spec.name(), source };
-    let (reply, answer) = oneshot::channel();
-    threads().map_err(failed)?.starter.send((command, reply)).map_err(|_| failed(thread_is_gone()))?;
-    let mut child = answer.await.map_err(|_| failed(thread_is_gone()))?.map_err(failed)?.into_child();
+    let mut child = launch(spec, command(spec)?).await?;
     let pipes = Pipes {
         stdin: child.stdin.take().map(OwnedFd::from),
         stdout: child.stdout.take().map(OwnedFd::from),
         stderr: child.stderr.take().map(OwnedFd::from),
     };
     Ok((Started { child: Some(child) }, pipes))
+}
+
+/// Starts the child with a socket in the place of its standard input and output; gives our end of it.
+pub(super) async fn start_talking(spec: &Spec) -> Result<(Started, UnixStream, Pipes), ProcessError> {
+    let mut command = command(spec)?;
+    let failed = |source| ProcessError::Start { program: spec.name(), source };
+    let (ours, theirs) = UnixStream::pair().map_err(failed)?;
+    let same = theirs.try_clone().map_err(failed)?;
+    command.stdin(OwnedFd::from(theirs)).stdout(OwnedFd::from(same));
+    let mut child = launch(spec, command).await?;
+    let pipes = Pipes { stdin: None, stdout: None, stderr: child.stderr.take().map(OwnedFd::from) };
+    Ok((Started { child: Some(child) }, ours, pipes))
+}
+
+async fn launch(spec: &Spec, command: Command) -> Result<Child, ProcessError> {
+    let failed = |source| ProcessError::Start { program: spec.name(), source };
+    let (reply, answer) = oneshot::channel();
+    threads().map_err(failed)?.starter.send((command, reply)).map_err(|_| failed(thread_is_gone()))?;
+    Ok(answer.await.map_err(|_| failed(thread_is_gone()))?.map_err(failed)?.into_child())
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the door through which children are started")]
@@ -52,6 +68,9 @@ fn command(spec: &Spec) -> Result<Command, ProcessError> {
     });
     if spec.env.clear {
         command.env_clear();
+    }
+    for name in super::withheld().iter() {
+        command.env_remove(name);
     }
     for (name, value) in &spec.env.changes {
         match value {

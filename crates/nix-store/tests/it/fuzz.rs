@@ -68,6 +68,23 @@ fn what_a_daemon_answers() {
 }
 
 #[test]
+fn what_another_machine_says() {
+    let path = "0\0\0\0\0\0\0\0/nix/store/000000000000000000000000000{n}-abcd";
+    let greeting = "oixd\0\0\0\0\x22\x01\0\0\0\0\0\0\x05\0\0\0\0\0\0\x002.8.0\0\0\0stla\0\0\0\0";
+    let valid = format!("\x01{greeting}stla\0\0\0\0PF\0\0\0\0\0\0").leak();
+    let lines = format!("\x05{greeting}").leak();
+    play(
+        "far_nix",
+        &[
+            Shape { head: valid, part: path, tail: "" },
+            Shape { head: lines, part: "gmlo\0\0\0\0\0\0\0\0\0\0\0\0", tail: "" },
+            Shape { head: "\0", part: "Welcome ", tail: "" },
+        ],
+        checks::far_nix,
+    );
+}
+
+#[test]
 fn packed_logs() {
     play("build_log", &[Shape { head: "BZh91AY&SY", part: "\0", tail: "" }], checks::build_log);
 }

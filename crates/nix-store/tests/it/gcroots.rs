@@ -1,12 +1,12 @@
 //! Roots, judged by the real collector.
 
 use std::fs;
-use std::os::unix::fs::{chown, symlink};
+use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use nix_store::StoreDirs;
-use nix_store::gcroots::{FOLDER, GcRoots, NotHonoured, Roots, RootsError};
+use nix_store::gcroots::{FOLDER, GcRoots, IndirectRoots, NotHonoured, Roots, RootsError};
 use nix_types::StorePath;
 
 use crate::nix::Nix;
@@ -195,6 +195,11 @@ fn root_without_rights() {
     let path = StorePath::parse_str(&std::env::var(KEPT).unwrap()).unwrap();
     roots.add(&path).unwrap();
     println!("\nchose {roots}");
+    let Some(left) = roots.left_by_the_other_kind(&dirs, &folder.join("service/roots")) else { return };
+    match left.remove() {
+        Ok(removed) => println!("\nleft {removed} in {}", left.folder().display()),
+        Err(error) => println!("\nleft: {error} in {}", left.folder().display()),
+    }
 }
 
 #[test]
@@ -214,22 +219,99 @@ fn a_service_without_rights_keeps_paths() {
         command.env(FOLDERS, nix.path("")).env(KEPT, path.as_str()).uid(UID).gid(UID);
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let chose = said.lines().find_map(|line| line.strip_prefix("chose ")).map(str::to_owned);
-        chose.unwrap_or_else(|| panic!("{said}{}", String::from_utf8_lossy(&output.stderr)))
+        let line = |word: &str| said.lines().find_map(|line| line.strip_prefix(word)).map(str::to_owned);
+        let chose = line("chose ");
+        let chose = chose.unwrap_or_else(|| panic!("{said}{}", String::from_utf8_lossy(&output.stderr)));
+        (chose, line("left").unwrap_or_default())
     };
     let (a, fod) = (nix.one("a"), nix.one("fod"));
 
     let daemon = nix.daemon();
-    let chose = choose(&a);
+    let (chose, left) = choose(&a);
     assert!(
         chose.contains("registered with the Nix daemon") && chose.contains("systemd-tmpfiles"),
         "{chose}"
     );
+    assert_eq!(left, "", "there is no folder of the other kind");
     drop(daemon);
     let folder = nix.dirs().gcroots().join(FOLDER);
     fs::create_dir(&folder).unwrap();
     chown(&folder, Some(UID), Some(UID)).unwrap();
-    assert!(choose(&fod).starts_with("direct roots"));
+    let (chose, left) = choose(&fod);
+    assert!(chose.starts_with("direct roots"), "{chose}");
+    let own = nix.path("service/roots");
+    assert_eq!(left, format!(" 1 in {}", own.canonicalize().unwrap_or(own.clone()).display()));
+    assert!(!own.exists(), "with its last root it goes");
     nix.collect_garbage();
-    assert!(is_there(&a) && is_there(&fod));
+    assert!(!is_there(&a) && is_there(&fod));
+
+    // The right is lost again: what may not be removed is told, and where.
+    for file in [folder.clone(), fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path()] {
+        chown(file, Some(0), Some(0)).unwrap();
+    }
+    let _daemon = nix.daemon();
+    let (chose, left) = choose(&fod);
+    assert!(chose.contains("registered with the Nix daemon"), "{chose}");
+    assert!(
+        left.starts_with(": cannot remove the root ") && left.contains(folder.to_str().unwrap()),
+        "{left}"
+    );
+}
+
+/// The other way round, by one who may.
+#[test]
+fn roots_of_the_other_kind_are_removed_and_nothing_else() {
+    let nix = with_gcroots();
+    let own = nix.path("own");
+    let direct = GcRoots::choose(&nix.dirs(), &own).unwrap();
+    let (a, fod) = (nix.one("a"), nix.one("fod"));
+    direct.add_all(&[a.clone(), fod.clone()]).unwrap();
+    let folder = fs::read_dir(nix.dirs().gcroots().join(FOLDER)).unwrap().next().unwrap().unwrap().path();
+    assert!(direct.left_by_the_other_kind(&nix.dirs(), &own).is_none());
+    let _daemon = nix.daemon();
+    let because = NotHonoured::NotAFolder(own.clone());
+    let indirect = GcRoots::Indirect(IndirectRoots::open(&nix.dirs(), &own, because).unwrap());
+    indirect.add(&a).unwrap();
+    fs::write(folder.join("notes"), "").unwrap();
+    let left = indirect.left_by_the_other_kind(&nix.dirs(), &own).unwrap();
+    assert_eq!((left.remove().unwrap(), left.folder()), (2, folder.as_path()));
+    let names: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["notes"]);
+    fs::remove_file(folder.join("notes")).unwrap();
+    assert_eq!(left.remove().unwrap(), 0);
+    assert!(!folder.exists() && indirect.left_by_the_other_kind(&nix.dirs(), &own).is_none());
+    nix.collect_garbage();
+    assert!(is_there(&a) && !is_there(&fod));
+}
+
+/// The file that gets the names is ours, empty and no link, or another takes its place.
+#[test]
+fn what_poses_as_the_file_of_all_names_is_not_linked() {
+    let nix = with_gcroots();
+    let roots = GcRoots::choose(&nix.dirs(), &nix.path("own")).unwrap();
+    let folder = fs::read_dir(nix.dirs().gcroots().join(FOLDER)).unwrap().next().unwrap().unwrap().path();
+    let (file, a) = (folder.join(".root"), nix.one("a"));
+    let elsewhere = nix.path("elsewhere");
+    fs::write(&elsewhere, "").unwrap();
+    let poses: [&dyn Fn(); 4] = [
+        &|| symlink(&elsewhere, &file).unwrap(),
+        &|| fs::write(&file, "text").unwrap(),
+        &|| {
+            fs::write(&file, "").unwrap();
+            if rustix::process::geteuid().is_root() {
+                chown(&file, Some(65_534), Some(65_534)).unwrap();
+            }
+        },
+        &|| fs::create_dir(&file).unwrap(),
+    ];
+    for pose in poses {
+        fs::remove_file(&file).unwrap();
+        pose();
+        assert!(roots.add(&a).unwrap());
+        let root = fs::symlink_metadata(folder.join(a.base_name())).unwrap();
+        let ours = rustix::process::geteuid().as_raw();
+        assert!(root.is_file() && root.len() == 0 && root.uid() == ours, "{root:?}");
+        assert_eq!(fs::symlink_metadata(&elsewhere).unwrap().nlink(), 1);
+        assert!(roots.remove(&a).unwrap());
+    }
 }

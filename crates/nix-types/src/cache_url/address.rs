@@ -11,6 +11,8 @@ use super::{Login, Place, path_of, percent};
 const HOST_MAX: usize = 253;
 /// Most characters of a bucket's name; AWS allows 63, others more.
 const BUCKET_MAX: usize = 255;
+/// Most bytes of a folder in a bucket; a key has at most 1024, with the folder.
+const PREFIX_MAX: usize = 512;
 
 /// A text that may be a URL with a login, for an error: without all that may belong to one.
 pub(super) fn shown(text: &str) -> String {
@@ -60,12 +62,7 @@ fn file(rest: &str) -> Result<Place, &'static str> {
 }
 
 fn bucket(rest: &str) -> Result<Place, &'static str> {
-    let (bucket, behind) = rest.split_once('/').unwrap_or((rest, ""));
-    if !behind.is_empty() {
-        return Err(
-            "a cache is a whole bucket: there is no folder behind its name; give it a bucket of its own",
-        );
-    }
+    let (bucket, behind) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     if bucket.contains(['@', ':']) {
         return Err(
             "write the bucket's name alone; the server belongs into endpoint=, who we are into profile=",
@@ -78,7 +75,18 @@ fn bucket(rest: &str) -> Result<Place, &'static str> {
             "a bucket's name is made of letters, digits, `.`, `-` and `_`, and begins with one of the first two",
         );
     }
-    Ok(Place::S3 { bucket: bucket.to_owned() })
+    let prefix = percent::decode(path(behind)?.trim_start_matches('/'));
+    let prefix = prefix
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .filter(|prefix| prefix.len() <= PREFIX_MAX && !prefix.chars().any(char::is_control))
+        // A slash may have been escaped.
+        .filter(|prefix| {
+            prefix.is_empty() || prefix.split('/').all(|part| !matches!(part, "" | "." | ".."))
+        })
+        .ok_or(
+            "the folder behind the bucket's name is UTF-8 of at most 512 bytes, without empty parts and control characters",
+        )?;
+    Ok(Place::S3 { bucket: bucket.to_owned(), prefix })
 }
 
 /// A web server and a path on it.

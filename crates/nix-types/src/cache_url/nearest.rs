@@ -5,7 +5,7 @@
 const NAME_BYTES_MAX: usize = 64;
 
 /// The known name with the fewest slips, if those are at most a third of the name.
-pub(super) fn nearest(name: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+pub(crate) fn nearest(name: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     if name.len() > NAME_BYTES_MAX {
         return None;
     }

@@ -15,7 +15,7 @@ pub(super) fn encode(bytes: &[u8]) -> String {
 }
 
 /// The bytes a text stands for; `None` for a percent sign without two digits in base 16 behind it.
-pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     parts(text).map(|part| part.map(|part| part.byte)).collect()
 }
 

@@ -126,7 +126,7 @@ fn a_login_is_kept_and_never_shown() {
 #[test]
 fn buckets_and_their_servers() {
     let url = parse("s3://example-nix-cache?region=eu-central-1");
-    assert_eq!(url.place, Place::S3 { bucket: "example-nix-cache".into() });
+    assert_eq!(url.place, Place::S3 { bucket: "example-nix-cache".into(), prefix: String::new() });
     assert_eq!((url.params.s3.region.as_str(), &url.params.s3.endpoint), ("eu-central-1", &None));
     assert_eq!(parse("s3://b/").params, Params::default());
     let endpoint = |query: &str| parse(&format!("s3://b?{query}")).params.s3.endpoint.unwrap();
@@ -134,10 +134,26 @@ fn buckets_and_their_servers() {
     assert_eq!(endpoint("endpoint=minio.local"), "https://minio.local");
     assert_eq!(endpoint("scheme=https&endpoint=https://h:443/storage/v1/s3/"), "https://h/storage/v1/s3");
     assert_eq!(endpoint("endpoint=http%3A%2F%2F127.0.0.1%3A9"), "http://127.0.0.1:9");
+    let prefix = |text: &str| match parse(text).place {
+        Place::S3 { bucket, prefix } if bucket == "b" => prefix,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(prefix("s3://b/nix-cache/?region=eu-central-1"), "nix-cache");
+    assert_eq!((prefix("s3://b/a/b"), prefix("s3://b/a%20b%2Bc")), ("a/b".to_owned(), "a b+c".to_owned()));
+    CacheUrl::parse(&format!("s3://b/{}", "x".repeat(513))).expect_err("a key would not fit");
     for bad in [
         "s3://",
         "s3:///x",
-        "s3://b/nix",
+        "s3://b//nix",
+        "s3://b/a//b",
+        "s3://b/../x",
+        "s3://b/%2e%2e",
+        "s3://b/me@x",
+        "s3://b/%00",
+        "s3://b/%ff",
+        "s3://b/a%2F/b",
+        "s3://b/a%2F..",
+        "s3://b/a%2F",
         "s3://-b",
         "s3://a%20b",
         "s3://b:80",
@@ -333,9 +349,12 @@ fn one_destination_has_one_identity() {
     let minio = identity("s3://b?endpoint=h:9000&scheme=http&secret-key=/k");
     assert_eq!(minio, "s3://b?endpoint=http://h:9000&region=us-east-1");
     assert_eq!(minio, identity("s3://b/?endpoint=http://H:9000/&addressing-style=path"));
+    assert_eq!(identity("s3://b/a%2Bb/c%7E/"), "s3://b/a%2Bb/c~?region=us-east-1");
     let all = [
         "s3://b",
         "s3://b?region=r",
+        "s3://b/x",
+        "s3://b/x/y",
         "s3://c",
         "s3://b?endpoint=h",
         "s3://b?endpoint=i",

@@ -156,6 +156,20 @@ fn realisations() {
 }
 
 #[test]
+fn ssh_urls() {
+    play_within(
+        "ssh_url",
+        nix_types::ssh_url::URL_MAX,
+        &[
+            Shape { head: "ssh://h?", part: "priority=1&", tail: "" },
+            Shape { head: "ssh://", part: "a@", tail: "h" },
+            Shape { head: "ssh://h?remote-store=/", part: "%41", tail: "" },
+        ],
+        caches::ssh_url,
+    );
+}
+
+#[test]
 fn cache_urls() {
     play_within(
         "cache_url",
