@@ -9,9 +9,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Method, Response, StatusCode, Url};
+use reqwest::{Method, Response, StatusCode, Url};
 use service_kit::clock::{Clock, Mono};
-use service_kit::http::{IdentityFiles, Options, Roots, client};
+use service_kit::http::{Client, Failed, IdentityFiles, Options, Reach, Roots, client};
+use service_kit::redact::{PATTERN_MIN, Redactor};
+use service_kit::secret::Secret;
 use tokio::sync::mpsc;
 
 use crate::body::Counted;
@@ -32,6 +34,8 @@ const RETRY_AFTER_MAX_S: u64 = 60;
 pub struct Line {
     /// The time.
     pub clock: Clock,
+    /// Which addresses may be spoken to.
+    pub reach: Reach,
     /// How long nothing may move before a request is given up. What the body itself takes to come does not count.
     pub timeout: Duration,
     /// How long a connection may take to be made.
@@ -55,9 +59,10 @@ pub struct Line {
 impl Line {
     /// 60 s without progress, 10 s to connect, 4 attempts, no limit, the machine's certificates and proxies.
     #[must_use]
-    pub fn new(clock: Clock, user_agent: &str) -> Self {
+    pub fn new(clock: Clock, user_agent: &str, reach: Reach) -> Self {
         Self {
             clock,
+            reach,
             timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(10),
             attempts_max: 4,
@@ -73,6 +78,7 @@ impl Line {
     /// The client for a place; one that speaks plain HTTP needs no certificates.
     pub(crate) fn exchange(&self, https: bool, redirects: bool) -> Result<Exchange, Fault> {
         let options = Options {
+            reach: self.reach,
             connect_timeout: self.connect_timeout,
             user_agent: self.user_agent.clone(),
             roots: if https { self.roots.clone() } else { Roots::Nobody },
@@ -119,9 +125,16 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
     /// Bytes of the request's body.
     pub(crate) sent: u64,
+    /// What the request told the server and nobody else is to read.
+    secrets: Vec<Secret>,
 }
 
 impl Answer {
+    /// Takes out of the body what it may quote of the request: it is going to be shown.
+    pub(crate) fn hide(&mut self) {
+        self.body = without(&self.body, &self.secrets);
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
@@ -163,8 +176,9 @@ impl Exchange {
             () = moves.stand_still(self.timeout) => return Err(Fault::new(Class::Stuck, StuckError(self.timeout))),
         };
         answer.sent = source.map_or(0, |source| source.got());
+        answer.secrets = secrets;
         if !answer.status.is_success() {
-            answer.body = without(answer.body, &secrets);
+            answer.hide();
         }
         Ok(answer)
     }
@@ -175,7 +189,7 @@ impl Exchange {
         moves: &Moves,
         bytes_max: usize,
     ) -> Result<Answer, Fault> {
-        let response = self.client.execute(request).await.map_err(broken)?;
+        let response = self.client.execute(request).await.map_err(unanswered)?;
         moves.touch();
         let (status, headers) = (response.status(), response.headers().clone());
         let body = if status.is_success() {
@@ -184,7 +198,7 @@ impl Exchange {
             // What could not be read of a refusal does not change what it says.
             refusal(response).await
         };
-        Ok(Answer { status, headers, body, sent: 0 })
+        Ok(Answer { status, headers, body, sent: 0, secrets: Vec::new() })
     }
 
     /// Hands the body to the connection at the pace of the throttles. Ends only when the body fails: the answer is
@@ -369,6 +383,15 @@ async fn refusal(mut response: Response) -> Bytes {
     body.freeze()
 }
 
+/// A request that got no answer.
+fn unanswered(error: Failed) -> Fault {
+    match error {
+        // As a place that is away: whoever has a say in it may mend that, and no object is to blame.
+        Failed::Refused(refused) => Fault::new(Class::Unreachable, refused),
+        Failed::Http(error) => broken(error),
+    }
+}
+
 /// The class of a request that got no whole answer.
 fn broken(error: reqwest::Error) -> Fault {
     let class = if error.is_builder() {
@@ -385,19 +408,18 @@ fn broken(error: reqwest::Error) -> Fault {
 }
 
 /// The secrets in the headers of a request, without the word before them that tells what they are.
-fn secrets(headers: &HeaderMap) -> Vec<String> {
+fn secrets(headers: &HeaderMap) -> Vec<Secret> {
     let sensitive =
         headers.values().filter(|value| value.is_sensitive()).filter_map(|value| value.to_str().ok());
     let mut secrets = Vec::new();
     for (scheme, word) in
         sensitive.filter_map(|text| text.rsplit_once(char::is_whitespace).or(Some(("", text))))
     {
-        secrets.push(word.to_owned());
+        secrets.push(Secret::new(word));
         if scheme.trim().eq_ignore_ascii_case("basic") {
             let login = from_base64(word);
-            secrets.extend(
-                login.split_once(':').map(|(_, password)| password.to_owned()).filter(|p| !p.is_empty()),
-            );
+            let password = login.split_once(':').map(|(_, password)| password).filter(|p| !p.is_empty());
+            secrets.extend(password.map(Secret::new));
         }
     }
     secrets
@@ -425,14 +447,24 @@ fn from_base64(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// What a server says, where it may quote what it was told: that is shown to people and noted.
-fn without(body: Bytes, secrets: &[String]) -> Bytes {
-    let text = String::from_utf8_lossy(&body);
-    let quoted: Vec<&String> = secrets.iter().filter(|secret| text.contains(secret.as_str())).collect();
-    if quoted.is_empty() {
-        return body;
+/// What a server says, where it may quote what it was told, in whatever way it writes that: it is shown to people and
+/// noted. Where it was cut, what may be the beginning of a secret goes too.
+fn without(body: &[u8], secrets: &[Secret]) -> Bytes {
+    let mut redactor = Redactor::new(secrets);
+    let mut shown = Vec::with_capacity(body.len());
+    redactor.feed(body, &mut shown);
+    if body.len() < REFUSAL_MAX {
+        redactor.finish(&mut shown);
+    } else {
+        redactor.finish_cut(&mut shown);
     }
-    quoted.into_iter().fold(text.into_owned(), |text, secret| text.replace(secret.as_str(), "***")).into()
+    // Short ones would be found everywhere; here it is better that they are.
+    let short: Vec<&Secret> = secrets.iter().filter(|secret| secret.reveal().len() < PATTERN_MIN).collect();
+    let text = String::from_utf8_lossy(&shown);
+    if !short.iter().any(|secret| text.contains(secret.reveal())) {
+        return shown.into();
+    }
+    short.into_iter().fold(text.into_owned(), |text, secret| text.replace(secret.reveal(), "***")).into()
 }
 
 /// An answer that says no.
@@ -458,4 +490,25 @@ pub(crate) fn refused(answer: &Answer, text: &str) -> Fault {
     let wait_s = answer.header(RETRY_AFTER.as_str()).and_then(|wait| wait.trim().parse::<u64>().ok());
     let source = Refusal { status, text: said(text) };
     Fault { class, source: source.into(), wait_s: wait_s.map(|wait| wait.min(RETRY_AFTER_MAX_S)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_that_was_cut_in_the_middle_of_a_secret_shows_no_piece_of_it() {
+        let secrets = [Secret::new("canary-0123456789")];
+        for kept in 0..=17 {
+            let mut body = vec![b'.'; REFUSAL_MAX - kept];
+            body.extend_from_slice(&secrets[0].reveal().as_bytes()[..kept]);
+            let shown = without(&body, &secrets);
+            let shown = String::from_utf8_lossy(&shown);
+            let left = shown.trim_start_matches('.');
+            let expected = if kept < 4 { &secrets[0].reveal()[..kept] } else { "***" };
+            assert_eq!(left, expected, "{kept} bytes of it");
+        }
+        // One that was not cut is as the server said it.
+        assert_eq!(without(b"no canary", &secrets), "no canary");
+    }
 }

@@ -12,7 +12,7 @@ pub(crate) const SAID_MAX: usize = 200;
 /// What kind of failure it is: what decides whether, and how, to try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// No connection: name, route, refusal, TLS handshake, or the wait for them.
+    /// No connection: name, route, refusal, TLS handshake, or the wait for them; or an address that we do not speak to.
     Unreachable,
     /// A connection on which nothing moved for the time-out.
     Stuck,

@@ -4,6 +4,7 @@
 //!
 //! [`File`], [`Http`] and [`S3`] are the places; all of them are [`Objects`]. [`ask`] is for services that are none.
 
+mod api;
 pub mod ask;
 mod asked;
 pub mod aws;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 
+pub use api::{Api, Call, Sending};
 pub use asked::{Asked, Login, Teller};
 pub use body::{Body, BodyError, BodySize, Chunks};
 pub use call::Line;
@@ -111,14 +113,26 @@ pub trait Objects: Send + Sync {
     }
 
     /// [`Objects::get`] for many keys: one answer for each, in their order. Several are under way at once, or all of them
-    /// are read in one go where that costs less.
+    /// are read in one go where that costs less. A place that cannot be reached or stands still is not asked for the
+    /// rest: that answer is the last one then.
     fn get_all<'a>(
         &'a self,
         keys: &'a [String],
         bytes_max: usize,
     ) -> Work<'a, Vec<Result<Option<Found>, ObjectError>>> {
         let gets: Vec<_> = keys.iter().map(|key| self.get(key, bytes_max)).collect();
-        Box::pin(stream::iter(gets).buffered(AT_ONCE).collect())
+        Box::pin(async move {
+            let (mut all, mut gets) = (Vec::with_capacity(keys.len()), stream::iter(gets).buffered(AT_ONCE));
+            while let Some(got) = gets.next().await {
+                let is_last =
+                    matches!(&got, Err(error) if matches!(error.class, Class::Unreachable | Class::Stuck));
+                all.push(got);
+                if is_last {
+                    break;
+                }
+            }
+            all
+        })
     }
 
     /// [`Objects::put`] for many objects: one result for each, in their order. Several are under way at once; in a

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use service_kit::backoff::{self, Rng};
 use service_kit::clock::Clock;
+use service_kit::http::Refused;
 
 use crate::Line;
 use crate::error::{Class, Fault};
@@ -94,7 +95,7 @@ impl Attempts<'_> {
 
     /// An attempt failed: waits when another may be made, else gives the fault back.
     pub(crate) async fn again(&mut self, fault: Fault) -> Result<(), Fault> {
-        if !may_help(fault.class) || self.made >= self.retry.attempts_max || !self.retry.spend() {
+        if !may_help(&fault) || self.made >= self.retry.attempts_max || !self.retry.spend() {
             return Err(fault);
         }
         self.made += 1;
@@ -106,8 +107,9 @@ impl Attempts<'_> {
 }
 
 /// Whether the same request may fare better a moment later.
-fn may_help(class: Class) -> bool {
-    match class {
+fn may_help(fault: &Fault) -> bool {
+    match fault.class {
+        Class::Unreachable if fault.source.is::<Refused>() => false,
         Class::Unreachable | Class::Stuck | Class::Busy | Class::Server => true,
         Class::Credentials
         | Class::TooLarge
@@ -122,6 +124,7 @@ fn may_help(class: Class) -> bool {
 #[cfg(test)]
 mod tests {
     use service_kit::clock::Time;
+    use service_kit::http::Reach;
 
     use super::*;
 
@@ -132,7 +135,7 @@ mod tests {
         let waits = Waits { min: s(100), busy_min: s(1000), max: s(2000) };
         for (class, min, max) in [(Class::Server, 100, 300), (Class::Busy, 1000, 2000)] {
             let (clock, manual) = Clock::manual(Time::from_ms(0));
-            let retry = Retry::new(&Line { waits, ..Line::new(clock.clone(), "test/0") });
+            let retry = Retry::new(&Line { waits, ..Line::new(clock.clone(), "test/0", Reach::Public) });
             let mut attempts = retry.begin();
             let again = attempts.again(Fault::new(class, "no"));
             tokio::pin!(again);

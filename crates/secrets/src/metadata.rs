@@ -10,6 +10,7 @@ use object_kit::ask::{Question, Reply, encoded};
 use object_kit::aws::Look;
 use serde::Deserialize;
 use service_kit::clock::Time;
+use service_kit::http::Reach;
 
 use crate::aws::{chain, keys};
 use crate::error::said;
@@ -110,6 +111,7 @@ async fn azure(means: &Means, at: At<'_>) -> Result<Values, SecretError> {
 
 async fn ask(means: &Means, question: &Question, place: &str) -> Result<Reply, SecretError> {
     let line = Line {
+        reach: Reach::Metadata,
         timeout: NEAR.min(means.line.timeout),
         connect_timeout: NEAR.min(means.line.connect_timeout),
         attempts_max: ATTEMPTS_MAX.min(means.line.attempts_max),

@@ -78,6 +78,33 @@ impl Source {
             Self::GithubAppKeyFile { .. } => "github-app-key-file",
         }
     }
+
+    /// The variables it reads by a name that the configuration gives, or that is its own: what is in them is meant for
+    /// whoever has this source, and for nobody else. AWS' own variables are not among them: programs look there by
+    /// themselves.
+    #[must_use]
+    pub fn variables(&self) -> Vec<String> {
+        match self {
+            Self::Env { vars } => vars.clone(),
+            Self::CachixToken { env_var } => vec![env_var.clone()],
+            Self::Vault(vault) => match &vault.token {
+                VaultToken::Env(name) => vec![name.clone()],
+                VaultToken::File(_) => Vec::new(),
+            },
+            Self::GithubAppKeyFile { app_id, app_id_env, key_file } => {
+                let id = app_id.is_none().then(|| app_id_env.clone());
+                id.into_iter()
+                    .chain(key_file.is_none().then(|| "GITHUB_APP_PRIVATE_KEY".to_owned()))
+                    .collect()
+            }
+            Self::None
+            | Self::File { .. }
+            | Self::AwsProfile { .. }
+            | Self::AwsSecretsManager(_)
+            | Self::SystemdCredential { .. }
+            | Self::InstanceMetadata { .. } => Vec::new(),
+        }
+    }
 }
 
 /// A secret of AWS Secrets Manager.

@@ -1,7 +1,12 @@
-//! The one door that builds HTTP clients. In: time-outs, certificates, a name to give. Out: a `reqwest::Client` over
-//! rustls and ring, with bounded redirects. Leaves out what is said through it: addresses, credentials, retries, and
-//! how long an answer may take.
+//! The one door that builds HTTP clients. In: how far one reaches, time-outs, certificates, a name to give. Out: a client
+//! over rustls and ring, with bounded redirects, which dials no address beyond its reach. Leaves out what is said through
+//! it: credentials, retries, and how long an answer may take.
 
+mod guard;
+#[cfg(test)]
+mod tests;
+
+use std::error::Error;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -9,7 +14,10 @@ use std::sync::Once;
 use std::time::Duration;
 
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Certificate, Client, Identity};
+use reqwest::{Certificate, Identity, Request, Response};
+
+use guard::Guard;
+pub use guard::{Reach, Refused, Why, check_literal};
 
 /// Most redirects that are followed for one request.
 pub const REDIRECTS_MAX: usize = 5;
@@ -23,6 +31,8 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// What a client is like.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// Which addresses may be dialled. At a redirect, too.
+    pub reach: Reach,
     /// The longest wait for a connection, names and TLS included.
     pub connect_timeout: Duration,
     /// How the program names itself to servers: `PROGRAM/VERSION`.
@@ -34,7 +44,8 @@ pub struct Options {
     /// Whether redirects are followed, [`REDIRECTS_MAX`] at most and never from `https` to `http`. Credentials in
     /// `Authorization` do not follow to another host, port or scheme.
     pub redirects: bool,
-    /// Whether `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` are honoured.
+    /// Whether `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` are honoured. A proxy looks names up itself: of what
+    /// is asked through one, only addresses that are written in the URL are judged.
     pub proxies: bool,
 }
 
@@ -89,19 +100,73 @@ pub enum HttpError {
     },
 }
 
+/// What sends requests.
+#[derive(Debug, Clone)]
+pub struct Client {
+    client: reqwest::Client,
+    guard: Guard,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// The host, or one that a redirect led to, is beyond the client's reach. It got nothing.
+    #[error(transparent)]
+    Refused(Refused),
+    /// Anything else.
+    #[error(transparent)]
+    Http(reqwest::Error),
+}
+
+impl Client {
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// [`Failed`]
+    pub async fn execute(&self, request: Request) -> Result<Response, Failed> {
+        self.guard.check(request.url()).map_err(Failed::Refused)?;
+        self.client.execute(request).await.map_err(failed)
+    }
+}
+
+/// Finds what the guard said, where a connection or a redirect failed for it.
+fn failed(error: reqwest::Error) -> Failed {
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        if let Some(refused) = source.downcast_ref::<Refused>() {
+            return Failed::Refused(refused.clone());
+        }
+        cause = source.source();
+    }
+    Failed::Http(error)
+}
+
 /// Builds a client. It reads the certificate files now: one that changed needs a new client.
 ///
 /// # Errors
 /// [`HttpError`]
 pub fn client(options: &Options) -> Result<Client, HttpError> {
+    let proxies = if options.proxies { guard::proxies(|name| std::env::var(name).ok()) } else { Vec::new() };
+    guarded(options, Guard::new(options.reach, proxies))
+}
+
+fn guarded(options: &Options, guard: Guard) -> Result<Client, HttpError> {
     install_provider();
+    let policy = match options.redirects {
+        true => {
+            let guard = guard.clone();
+            Policy::custom(move |attempt| follow(&guard, attempt))
+        }
+        false => Policy::none(),
+    };
     #[expect(clippy::disallowed_methods, reason = "this is the one place that builds clients")]
-    let mut builder = Client::builder()
+    let mut builder = reqwest::Client::builder()
         .connect_timeout(options.connect_timeout)
         .user_agent(&options.user_agent)
         .pool_idle_timeout(IDLE_MAX)
         .tcp_keepalive(KEEPALIVE)
-        .redirect(if options.redirects { Policy::custom(follow) } else { Policy::none() })
+        .dns_resolver(guard.clone())
+        .redirect(policy)
         .referer(false);
     if !options.proxies {
         builder = builder.no_proxy();
@@ -117,7 +182,8 @@ pub fn client(options: &Options) -> Result<Client, HttpError> {
     if let Some(files) = &options.identity {
         builder = builder.identity(identity(files)?);
     }
-    builder.build().map_err(|source| HttpError::Build { source })
+    let client = builder.build().map_err(|source| HttpError::Build { source })?;
+    Ok(Client { client, guard })
 }
 
 /// Makes ring the process' provider of cryptography, once. Another one that is there already stays.
@@ -128,7 +194,7 @@ fn install_provider() {
     });
 }
 
-fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
+fn follow(guard: &Guard, attempt: Attempt<'_>) -> reqwest::redirect::Action {
     let downgrade = attempt.previous().last().is_some_and(|from| from.scheme() == "https")
         && attempt.url().scheme() != "https";
     if downgrade {
@@ -136,6 +202,9 @@ fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     }
     if attempt.previous().len() > REDIRECTS_MAX {
         return attempt.error("too many redirects");
+    }
+    if let Err(refused) = guard.check(attempt.url()) {
+        return attempt.error(refused);
     }
     attempt.follow()
 }
@@ -163,39 +232,4 @@ fn read(file: &Path) -> Result<Vec<u8>, HttpError> {
         return Ok(pem);
     }
     Err(failed(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "more than 4 MiB")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn options() -> Options {
-        Options {
-            connect_timeout: Duration::from_secs(1),
-            user_agent: "test/0".into(),
-            roots: Roots::Nobody,
-            identity: None,
-            redirects: true,
-            proxies: false,
-        }
-    }
-
-    #[test]
-    fn a_client_needs_no_certificates_to_speak_plain_http() {
-        client(&options()).unwrap();
-        client(&options()).unwrap();
-    }
-
-    #[test]
-    fn files_that_are_absent_or_hold_no_key_are_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("key.pem");
-        let files = IdentityFiles { cert_file: file.clone(), key_file: file.clone() };
-        let with = Options { identity: Some(files), ..options() };
-        let error = client(&with).unwrap_err();
-        assert!(matches!(&error, HttpError::File { file: named, .. } if *named == file), "{error:?}");
-        fs::write(&file, "nothing of use").unwrap();
-        let error = client(&with).unwrap_err();
-        assert!(matches!(&error, HttpError::Pem { file: named, .. } if *named == file), "{error:?}");
-    }
 }

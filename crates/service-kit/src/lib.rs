@@ -1,8 +1,11 @@
 //! What every long-running program of this workspace needs and none should write twice: the clock, the
 //! configuration reader, supervised tasks with a shutdown, the service manager's protocol, log start-up, the
-//! lock of a state folder, the type that keeps a secret from being printed, and (feature `http`) the builder of HTTP
-//! clients. Knows nothing of queues, caches or forges, and depends on no crate of ours.
+//! lock of a state folder, the type that keeps a secret from being printed, what takes secrets out of text, the chain
+//! of an audit log, whose an IP address is, and (feature `http`) the builder of HTTP clients. Knows nothing of queues,
+//! caches or forges, and depends on no crate of ours.
 
+pub mod address;
+pub mod audit;
 pub mod backoff;
 pub mod clock;
 pub mod config;
@@ -10,6 +13,7 @@ pub mod config;
 pub mod http;
 pub mod lock;
 pub mod notify;
+pub mod redact;
 pub mod secret;
 pub mod shutdown;
 pub mod tasks;

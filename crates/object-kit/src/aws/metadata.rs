@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
+use service_kit::http::Reach;
 
 use super::Loaded;
 use super::load::{ChainError, World, from_json, read_token};
@@ -37,6 +38,7 @@ enum MetadataError {
 /// A line to what is next to us: short waits, no proxies, no pace.
 fn near(line: &Line, https: bool) -> Result<Exchange, Fault> {
     let near = Line {
+        reach: Reach::Metadata,
         timeout: NEAR.min(line.timeout),
         connect_timeout: NEAR.min(line.connect_timeout),
         throttles: Vec::new(),

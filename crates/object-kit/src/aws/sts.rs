@@ -5,6 +5,7 @@ use std::path::Path;
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
+use service_kit::redact::Redactor;
 
 use super::load::{ChainError, Role, World, expiry, read_token};
 use super::{Keys, Loaded};
@@ -38,7 +39,7 @@ pub(super) async fn web_identity(
         ("Version", "2011-06-15"),
         ("WebIdentityToken", token.reveal()),
     ];
-    ask(world, &form, None).await
+    ask(world, &form, None, Some(&token)).await
 }
 
 /// The keys of a role for whoever has these keys.
@@ -50,10 +51,16 @@ pub(super) async fn assume(world: &World<'_>, keys: &Keys, role: &Role) -> Resul
         ("Version", "2011-06-15"),
     ];
     form.extend(role.external_id.as_deref().map(|id| ("ExternalId", id)));
-    ask(world, &form, Some(keys)).await
+    ask(world, &form, Some(keys), None).await
 }
 
-async fn ask(world: &World<'_>, form: &[(&str, &str)], keys: Option<&Keys>) -> Result<Loaded, Fault> {
+/// The service may quote the token, which stands in the form and in no header.
+async fn ask(
+    world: &World<'_>,
+    form: &[(&str, &str)],
+    keys: Option<&Keys>,
+    token: Option<&Secret>,
+) -> Result<Loaded, Fault> {
     let region = world.region();
     let endpoint = world.var("AWS_ENDPOINT_URL_STS").or_else(|| world.var("AWS_ENDPOINT_URL"));
     let text = endpoint.unwrap_or_else(|| {
@@ -77,7 +84,7 @@ async fn ask(world: &World<'_>, form: &[(&str, &str)], keys: Option<&Keys>) -> R
         }
         let payload = Payload::Whole(body.clone());
         let ask = Ask { method: Method::POST, url: url.clone(), headers, payload, moved: None };
-        match exchange.send(ask, ANSWER_MAX).await.and_then(|answer| read(&answer, url.as_str())) {
+        match exchange.send(ask, ANSWER_MAX).await.and_then(|answer| read(&answer, url.as_str(), token)) {
             Ok(loaded) => {
                 attempts.worked();
                 return Ok(loaded);
@@ -87,12 +94,13 @@ async fn ask(world: &World<'_>, form: &[(&str, &str)], keys: Option<&Keys>) -> R
     }
 }
 
-fn read(answer: &Answer, from: &str) -> Result<Loaded, Fault> {
+fn read(answer: &Answer, from: &str, token: Option<&Secret>) -> Result<Loaded, Fault> {
     let root = xml::parse(&answer.body).ok();
     if !answer.status.is_success() {
         let error = root.as_ref().and_then(|root| root.child("Error"));
         let text = |name| error.and_then(|error| error.text_of(name)).unwrap_or_default();
-        let told = said(&format!("{} {}: {}", answer.status.as_u16(), text("Code"), text("Message")));
+        let told = format!("{} {}: {}", answer.status.as_u16(), text("Code"), text("Message"));
+        let told = said(&Redactor::new(token).text(&told));
         let class = match answer.status.as_u16() {
             429 | 503 => Class::Busy,
             500.. => Class::Server,

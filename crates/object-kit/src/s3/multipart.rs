@@ -164,10 +164,11 @@ impl<'a> Upload<'a> {
             bytes_max: ANSWER_MAX,
             ..Call::new(Method::POST)
         };
-        let answer = self.core.attempt(&mut call, learnt).await?;
+        let mut answer = self.core.attempt(&mut call, learnt).await?;
         match xml::parse(&answer.body) {
             Ok(root) if root.name == "CompleteMultipartUploadResult" => Ok(()),
             Ok(root) if root.name == "Error" => {
+                answer.hide();
                 let mut fault = denied(&answer);
                 if fault.class == Class::Refused {
                     fault.class = Class::Server;

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use object_kit::{
-    Asked, Auth, BodySize, Chunks, Class, Line, Login, Meta, Objects, Outcome, Secret, Teller, Work,
+    Asked, Auth, BodySize, Chunks, Class, Line, Login, Meta, Objects, Outcome, Secret, Teller, Work, chain,
 };
 use service_kit::clock::Clock;
+use service_kit::http::Reach;
 use test_kit::http_cache::{Cache, Fault, Rule};
 
 use crate::support::{NAR, START, bytes, counter, http, hurried, hurry, hurry_by, line, meta, told};
@@ -35,6 +36,22 @@ async fn each_way_to_say_who_we_are() {
         let error = http(&cache, Auth::None, line(Clock::system())).head("x").await.unwrap_err();
         assert_eq!(error.class, Class::Credentials);
     }
+}
+
+/// Nothing is sent, and nothing is tried again: it would be no other address.
+#[tokio::test]
+async fn a_place_out_of_reach_is_unreachable_at_once() {
+    let cache = Cache::start();
+    let (clock, _) = Clock::manual(START);
+    let place = http(&cache, Auth::None, Line { reach: Reach::Public, ..line(clock) });
+    let error = place.get("x", 9).await.unwrap_err();
+    assert_eq!(error.class, Class::Unreachable);
+    let said = chain(&error);
+    assert!(
+        said.contains("127.0.0.1 is an address of this machine itself; set [security] allow_private"),
+        "{said}"
+    );
+    assert!(cache.log().is_empty());
 }
 
 #[tokio::test]
@@ -241,6 +258,23 @@ async fn a_refusal_in_the_middle_of_a_body_is_heard() {
     assert_eq!(error.class, Class::TooLarge, "{}", told(&error));
 }
 
+/// One that stands still costs one time-out, not one for every so many objects.
+#[tokio::test]
+async fn a_server_that_stands_still_is_not_asked_for_the_rest() {
+    let cache = Cache::start();
+    cache.fault(Rule::always("GET", "", Fault::Stall));
+    let (clock, manual) = Clock::manual(START);
+    let place = Arc::new(http(&cache, Auth::None, Line { attempts_max: 1, ..line(clock) }));
+    let keys: Vec<String> = (0..100).map(|i| format!("k{i}")).collect();
+    let asked = Arc::clone(&place);
+    let all = tokio::spawn(async move { asked.get_all(&keys, 10).await });
+    manual.sleeping(32).await;
+    manual.advance(Duration::from_secs(61)).await;
+    let all = all.await.unwrap();
+    assert!((1..=32).contains(&all.len()), "{} answers", all.len());
+    assert_eq!(all.last().unwrap().as_ref().unwrap_err().class, Class::Stuck);
+}
+
 #[tokio::test]
 async fn a_server_that_stands_still_is_given_up_after_the_timeout() {
     let cache = Cache::start();
@@ -426,5 +460,30 @@ async fn no_secret_comes_back_in_what_a_server_says() {
             assert!(told.contains("you said: Authorization: Basic ***, and *** again"), "{told}");
             assert!(!format!("{error:?}").contains(secret), "{error:?}");
         }
+    }
+}
+
+/// However the server writes it: as URLs, JSON, XML, base 64 and hexadecimal have it.
+#[tokio::test]
+async fn a_secret_that_comes_back_in_another_spelling_is_found_too() {
+    const CANARY: &str = "canary+4711/\"<&0815";
+    let cache = Cache::start();
+    let spellings = [
+        "canary%2B4711%2F%22%3C%260815",
+        "canary%2b4711/%22<%260815",
+        "canary\\u002b4711\\/\\\"<&0815",
+        "canary&#43;4711/&quot;&lt;&amp;0815",
+        "canary&#x2B;4711/&quot;&lt;&amp;0815",
+        "Y2FuYXJ5KzQ3MTEvIjwmMDgxNQ==",
+        "63616e6172792b343731312f223c2630383135",
+    ];
+    for spelling in spellings {
+        cache.heal();
+        let fault = Fault::Answer(400, Vec::new(), format!("you said: {spelling}!"));
+        cache.fault(Rule { method: None, ..Rule::always("", "/", fault) });
+        let place = http(&cache, Auth::Bearer(Secret::new(CANARY)), line(Clock::system()));
+        let told = told(&place.get("a", 10).await.unwrap_err());
+        // The padding of base 64 is nobody's.
+        assert!(told.ends_with("you said: ***!") || told.ends_with("you said: ***==!"), "{spelling}: {told}");
     }
 }

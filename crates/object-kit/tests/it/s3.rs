@@ -420,3 +420,22 @@ async fn keys_are_not_shown() {
     let text = format!("{:?}", s3_settings("h", Credentials::Keys(keys()), line(Clock::system())));
     assert!(!text.contains("secret-of") && !text.contains("AKIDEXAMPLE"), "{text}");
 }
+
+/// The end of an upload that begins as a success can be a refusal that quotes our token.
+#[tokio::test]
+async fn a_refusal_inside_a_success_shows_no_token() {
+    const CANARY: &str = "canary-session+4711";
+    for spelling in ["canary-session+4711", "canary-session&#43;4711", "canary-session%2B4711"] {
+        let cache = Cache::start();
+        let (line, manual) = hurried();
+        let keys = object_kit::aws::Keys { session: Some(object_kit::Secret::new(CANARY)), ..keys() };
+        let place = S3::new(&s3_settings(&cache.url(), Credentials::Keys(keys), line)).unwrap();
+        let text = format!("<Error><Code>MalformedXML</Code><Message>you said {spelling}</Message></Error>");
+        cache.fault(Rule::always("POST", "uploadId", Fault::Answer(200, Vec::new(), text)));
+        let mut body = Chunks::new(vec![bytes(1000); 3]);
+        let whole = meta();
+        let put = place.put_stream("x", &mut body, &whole, BodySize::exact(3000));
+        let told = told(&hurry(&manual, put).await.unwrap_err());
+        assert!(told.contains("MalformedXML: you said ***"), "{told}");
+    }
+}

@@ -11,6 +11,7 @@ use object_kit::{
     Auth, Body, BodyError, Http, HttpSettings, Line, Meta, Moved, ObjectError, S3, S3Settings, Secret, Work,
 };
 use service_kit::clock::{Clock, ManualClock, Time};
+use service_kit::http::Reach;
 use test_kit::http_cache::Cache;
 
 pub(crate) const NAR: &str = "application/x-nix-nar";
@@ -22,7 +23,7 @@ pub(crate) fn meta() -> Meta {
 }
 
 pub(crate) fn line(clock: Clock) -> Line {
-    Line { proxies: false, ..Line::new(clock, "object-kit-test/0") }
+    Line { proxies: false, ..Line::new(clock, "object-kit-test/0", Reach::Private) }
 }
 
 pub(crate) fn keys() -> Keys {

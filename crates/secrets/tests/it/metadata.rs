@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use secrets::KEPT;
+use object_kit::Line;
+use secrets::{KEPT, Means, Reader};
 use service_kit::clock::Clock;
+use service_kit::http::Reach;
 use test_kit::cloud::Metadata;
 
 use crate::support::{Env, START, manual, means, read, refused, shown, source};
@@ -50,6 +52,26 @@ async fn whose_machine_it_is_is_found_out() {
     }
 }
 
+/// The one source that asks a metadata service may, however little else is in reach; a Vault may be in a private network,
+/// and is no metadata service.
+#[tokio::test]
+async fn only_this_source_asks_a_metadata_service() {
+    let server = Metadata::google();
+    server.give("t");
+    let clock = Clock::system();
+    let near = means(&Env::default(), &clock);
+    let line = Line { reach: Reach::Public, ..near.line.clone() };
+    let reader = Reader::new(source(&text(&server, "provider = \"gcp\"")), Means { line, ..near });
+    assert_eq!(shown(&reader.read().await.unwrap()), [("GOOGLE_OAUTH_ACCESS_TOKEN", "t")]);
+
+    let vault = "[caches.credentials.vault]\naddress = \"http://169.254.169.254\"\nsecret_path = \"a/b\"\n";
+    let error = refused(vault, &Env::of(&[("VAULT_TOKEN", "t")])).await;
+    assert!(
+        error.contains("169.254.169.254 is the address of a cloud's metadata service; correct"),
+        "{error}"
+    );
+}
+
 #[tokio::test]
 async fn another_server_is_not_believed_to_be_google() {
     let server = test_kit::http_cache::Cache::start();
@@ -74,7 +96,7 @@ async fn the_environment_does_not_move_the_service_and_a_server_that_hangs_is_le
     let env = Env::of(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", moved.url().as_str())]);
     let text = format!("credentials.instance-metadata.endpoint = \"{}\"", server.url());
     let (clock, manual) = Clock::manual(START);
-    let reader = secrets::Reader::new(source(&text), means(&env, &clock));
+    let reader = Reader::new(source(&text), means(&env, &clock));
     let work = reader.read();
     tokio::pin!(work);
     let error = loop {

@@ -11,6 +11,7 @@ use object_kit::ask::Question;
 use object_kit::aws::Keys;
 use secrets::{Class, Reader, Secret};
 use service_kit::clock::Clock;
+use service_kit::http::Reach;
 use test_kit::proc::Guard;
 
 use crate::support::{Env, means, parsed, read, refused, shown};
@@ -46,7 +47,7 @@ fn moto() -> Option<Moto> {
 impl Moto {
     async fn call(&self, target: &'static str, body: String) {
         let keys = Keys { id: "AKIATEST".into(), secret: Secret::new("s"), session: None };
-        let line = Line { proxies: false, ..Line::new(Clock::system(), "secrets-test/0") };
+        let line = Line { proxies: false, ..Line::new(Clock::system(), "secrets-test/0", Reach::Private) };
         let reply = Question::post(&self.url, Bytes::from(body))
             .header("content-type", Secret::new("application/x-amz-json-1.1"))
             .header("x-amz-target", Secret::new(target))

@@ -9,6 +9,7 @@ use object_kit::Line;
 use secrets::{KEPT, Means, Owner, Reader, SecretError, Source, Values, take};
 use service_kit::clock::{Clock, ManualClock, Time};
 use service_kit::config::{Document, Problem, Report};
+use service_kit::http::Reach;
 
 /// 2026-01-31T10:00:00Z
 pub(crate) const START: Time = Time::from_ms(1_769_853_600_000);
@@ -52,7 +53,7 @@ impl Env {
 }
 
 pub(crate) fn means(env: &Env, clock: &Clock) -> Means {
-    let line = Line { proxies: false, ..Line::new(clock.clone(), "secrets-test/0") };
+    let line = Line { proxies: false, ..Line::new(clock.clone(), "secrets-test/0", Reach::Private) };
     Means { lookup: env.lookup(), runner: None, line, kept: KEPT }
 }
 
