@@ -121,6 +121,14 @@ pub enum Error {
         /// What SQLite says is in force.
         got: String,
     },
+    /// SQLite has read the database and found it damaged.
+    #[error("database {} is damaged ({found}); restore a backup", path.display())]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// The first thing that is wrong with it.
+        found: String,
+    },
     /// The writer thread could not be started.
     #[error("start the writer thread of database {}", path.display())]
     Thread {

@@ -18,6 +18,7 @@ mod reader;
 mod stats;
 mod writer;
 
+pub use backup::{Copied, check, copy};
 pub use error::{CallError, Error, StoreError, StoreKind};
 pub use migrate::Migration;
 pub use open::{Durability, Options, open_foreign_read_only};

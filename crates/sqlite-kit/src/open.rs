@@ -93,6 +93,22 @@ pub(crate) fn open_reader(options: &Options, schema: u32) -> Result<Connection, 
     Ok(conn)
 }
 
+/// A connection for reading everything and for VACUUM INTO, on a database of ours whose schema is at most `schema`. It
+/// cannot write: it was opened read-only.
+pub(crate) fn open_copier(options: &Options, schema: u32) -> Result<Connection, Error> {
+    let conn = connect(&options.path, options.vfs.as_deref(), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let (path, found) = (options.path.clone(), identify(&conn, options)?);
+    match found {
+        0 => return Err(Error::Foreign { path, found: 0, ours: options.application_id }),
+        newer if newer > schema => return Err(Error::SchemaNewer { path, found, ours: schema }),
+        _ => {}
+    }
+    let set = Setter { conn: &conn, path: &options.path };
+    set.config("no checkpoint on close", DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE)?;
+    set.common()?;
+    Ok(conn)
+}
+
 /// Opens a database that is not ours, such as Nix's own, for reading only. It is not created, not migrated
 /// and never written; its schema is the caller's to check.
 ///
@@ -108,7 +124,7 @@ pub fn open_foreign_read_only(path: &Path) -> Result<Connection, Error> {
     Ok(conn)
 }
 
-fn connect(path: &Path, vfs: Option<&str>, flags: OpenFlags) -> Result<Connection, Error> {
+pub(crate) fn connect(path: &Path, vfs: Option<&str>, flags: OpenFlags) -> Result<Connection, Error> {
     check_library(rusqlite::version_number())?;
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let failed = |source| Error::Open { path: path.to_path_buf(), source };

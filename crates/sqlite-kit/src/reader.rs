@@ -58,12 +58,9 @@ impl Reader {
         read(&tx)
     }
 
-    /// A connection of its own for VACUUM INTO, which `query_only` forbids and a snapshot cannot hold. It
-    /// still cannot write to the database: it was opened read-only.
+    /// A connection of its own for VACUUM INTO, which `query_only` forbids and a snapshot cannot hold.
     pub(crate) fn copier(&self) -> Result<Connection, Error> {
-        let conn = open::open_reader(&self.pool.options, self.pool.schema)?;
-        conn.pragma_update(None, "query_only", 0).map_err(|source| self.pool.error(source))?;
-        Ok(conn)
+        open::open_copier(&self.pool.options, self.pool.schema)
     }
 
     pub(crate) fn options(&self) -> &Options {

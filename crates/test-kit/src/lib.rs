@@ -1,10 +1,12 @@
 //! Tools for tests, never for programs: faults and power cuts below SQLite, small full disks, a cache over HTTP with
-//! faults, stand-ins for a Vault and for clouds' metadata, child processes that end with their test, seeds that are
-//! printed when a test fails, and the one polling
+//! faults, Attic and Cachix on it, stand-ins for a Vault and for clouds' metadata, child processes that end with their
+//! test, seeds that are printed when a test fails, and the one polling
 //! helper.
 //!
 //! Depends on none of our crates, so that any of them can use it in its tests.
 
+pub mod attic;
+pub mod cachix;
 pub mod cloud;
 pub mod cpu;
 mod double;

@@ -3,6 +3,7 @@
 //! server does that. Its threads end with their clients, which its own end sends away.
 
 mod s3;
+mod service;
 pub(crate) mod wire;
 mod witness;
 
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::seed::Rng;
 pub use s3::now;
+pub use service::{Asked, Said, Service, stored};
 use wire::{Answer, Request};
 
 /// A running server; it ends with this value.
@@ -129,6 +131,7 @@ struct State {
     keeps_bytes_max: usize,
     clients: Vec<TcpStream>,
     witness: witness::Witness,
+    service: service::Slot,
 }
 
 impl Cache {
@@ -158,6 +161,7 @@ impl Cache {
             keeps_bytes_max: usize::MAX,
             clients: Vec::new(),
             witness: witness::Witness::default(),
+            service: service::Slot::default(),
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
@@ -252,6 +256,11 @@ impl Cache {
     /// From now on this is told of every object before it appears: what is there, its path, its bytes.
     pub fn witness(&self, witness: impl FnMut(&BTreeMap<String, Stored>, &str, &[u8]) + Send + 'static) {
         self.shared.state().witness.set(witness);
+    }
+
+    /// From now on asks this first.
+    pub fn serve(&self, service: Service) {
+        self.shared.state().service.set(service);
     }
 
     /// All requests so far, in the order in which they were dealt with.
@@ -415,6 +424,9 @@ impl State {
         self.note(request);
         if self.authorization.as_ref().is_some_and(|a| Some(a) != request.headers.get("authorization")) {
             return Answer::status(401);
+        }
+        if let Some(answer) = self.service.answer(&mut self.objects, request) {
+            return answer;
         }
         if let Some(answer) = self.answer_s3(request) {
             return answer;

@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use super::Stored;
 
 /// A request.
+#[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) method: String,
     pub(crate) target: String,

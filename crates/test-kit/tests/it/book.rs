@@ -102,28 +102,100 @@ fn keys_read_by(source: &str) -> BTreeSet<String> {
     keys
 }
 
-#[test]
-fn every_page_is_in_the_book_and_every_link_leads_somewhere() {
-    let mut pages = vec!["README.md".to_owned(), "CONTRIBUTING.md".to_owned()];
-    let summary = text("docs/SUMMARY.md");
-    for entry in fs::read_dir(root().join("docs")).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        if name.ends_with(".md") {
-            let listed = name == "SUMMARY.md" || summary.contains(&format!("({name})"));
-            assert!(listed, "docs/SUMMARY.md does not list {name}");
-            pages.push(format!("docs/{name}"));
+/// Markdown files below a folder, by their paths in the repository.
+fn pages_below(folder: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root().join(folder)).unwrap() {
+        let entry = entry.unwrap();
+        let path = format!("{folder}/{}", entry.file_name().into_string().unwrap());
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(pages_below(&path));
+        } else if path.ends_with(".md") {
+            found.push(path);
         }
     }
-    assert!(pages.len() > 8, "{pages:?}");
+    found
+}
+
+/// What a heading is called in a link, as mdbook and GitHub do it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
+}
+
+/// A page without its fenced blocks.
+fn prose(page: &str) -> String {
+    let mut inside = false;
+    let mut keep = |line: &&str| {
+        let fence = line.trim_start().starts_with("```");
+        inside ^= fence;
+        !fence && !inside
+    };
+    page.lines().filter(|line| keep(line)).flat_map(|line| [line, "\n"]).collect()
+}
+
+fn anchors(page: &str) -> BTreeSet<String> {
+    let heading = |line: &str| line.starts_with('#').then(|| anchor(line.trim_start_matches('#')));
+    prose(page).lines().filter_map(heading).collect()
+}
+
+#[test]
+fn every_page_is_in_the_book_and_every_link_leads_somewhere() {
+    let summary = text("docs/SUMMARY.md");
+    let mut pages = pages_below("docs");
+    assert!(pages.len() > 16, "{pages:?}");
+    for page in pages.iter().filter(|page| *page != "docs/SUMMARY.md") {
+        let name = page.trim_start_matches("docs/");
+        assert!(summary.contains(&format!("({name})")), "docs/SUMMARY.md does not list {name}");
+    }
+    pages.extend(["README.md".to_owned(), "CONTRIBUTING.md".to_owned()]);
     for page in pages {
         let text = text(&page);
         let folder = root().join(&page).parent().unwrap().to_owned();
-        for link in names(&text, "](", ")") {
-            let file = link.split('#').next().unwrap_or_default();
-            if file.is_empty() || file.contains("://") {
+        for link in names(&prose(&text), "](", ")") {
+            let (file, part) = link.split_once('#').unwrap_or((&link, ""));
+            if file.contains("://") {
                 continue;
             }
-            assert!(folder.join(file).exists(), "{page}: the link {link} leads nowhere");
+            let there = if file.is_empty() { root().join(&page) } else { folder.join(file) };
+            assert!(there.exists(), "{page}: the link {link} leads nowhere");
+            let known = part.is_empty() || anchors(&fs::read_to_string(&there).unwrap()).contains(part);
+            assert!(known, "{page}: the link {link} leads to no heading");
         }
+    }
+}
+
+#[test]
+fn headings_are_linked_to_as_readers_of_the_book_do() {
+    let page = "# A `[[x]]` in *five* steps\n```sh\n# no\n```\n## What it's for: a, b\n";
+    let expected = ["a-x-in-five-steps", "what-its-for-a-b"];
+    assert_eq!(anchors(page), expected.map(str::to_owned).into());
+    assert!(!prose(page).contains("no"));
+}
+
+/// Rust files below a folder, all their text.
+fn sources_below(folder: &Path) -> String {
+    let mut text = String::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            text += &sources_below(&path);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            text += &fs::read_to_string(path).unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn the_tests_that_the_security_page_names_exist() {
+    let page = text("docs/security.md");
+    let table = between(&page, "| threat | test |", "\n\n");
+    let tests = sources_below(&root().join("queue-daemon/tests"))
+        + &sources_below(&root().join("crates/object-kit/tests"));
+    let rows: Vec<&str> = table.lines().filter(|line| line.contains('`')).collect();
+    assert!(rows.len() > 10, "{rows:?}");
+    for name in rows.iter().flat_map(|row| row.split('`').skip(1).step_by(2)) {
+        assert!(tests.contains(&format!("fn {name}()")), "docs/security.md: there is no test {name}");
     }
 }
