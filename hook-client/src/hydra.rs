@@ -15,6 +15,8 @@ const LENGTH_BYTES: usize = 4;
 pub struct HydraBuild<'a> {
     /// `buildStatus` as it is written, unless it is absent, `null` or 0: the build has no outputs to queue.
     pub failed: Option<&'a [u8]>,
+    /// `finished` says no: of an event before the end, when the outputs have names and are not there.
+    pub unfinished: bool,
     /// `drvPath`.
     pub drv: Option<&'a [u8]>,
     /// `project`.
@@ -41,12 +43,15 @@ pub fn read<'a>(text: &'a [u8], room: &'a mut [u8]) -> Result<HydraBuild<'a>, Js
     let mut reader = Reader::new(text);
     let mut kept = Kept { room, used: 0 };
     let mut status = Single::new("buildStatus");
+    let mut finished = Single::new("finished");
     let mut texts =
         [Single::new("drvPath"), Single::new("project"), Single::new("jobset"), Single::new("job")];
     let mut outputs = Single::new("outputs");
     reader.object(&mut |reader, name| {
         if name.is(status.name) {
-            status.put(reader, Reader::number_or_null)
+            status.put(reader, Reader::scalar_or_null)
+        } else if name.is(finished.name) {
+            finished.put(reader, Reader::scalar_or_null)
         } else if name.is(outputs.name) {
             outputs.put(reader, |reader| kept.outputs(reader))
         } else if let Some(text) = texts.iter_mut().find(|text| name.is(text.name)) {
@@ -63,8 +68,9 @@ pub fn read<'a>(text: &'a [u8], room: &'a mut [u8]) -> Result<HydraBuild<'a>, Js
     let [_, project, jobset, job] = texts.map(|text| text.and_then(|text| str::from_utf8(text).ok()));
     let [drv, ..] = texts;
     let failed = status.value.flatten().filter(|number| *number != b"0");
+    let unfinished = matches!(finished.value.flatten(), Some(b"false" | b"0"));
     let paths = outputs.value.map_or(&kept[..0], |range| &kept[range]);
-    Ok(HydraBuild { failed, drv, project, jobset, job, paths })
+    Ok(HydraBuild { failed, unfinished, drv, project, jobset, job, paths })
 }
 
 /// A member that may be there once.

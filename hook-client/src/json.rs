@@ -194,9 +194,18 @@ impl<'a> Reader<'a> {
         if self.peek() == Some(b'n') { self.word(b"null").map(|()| None) } else { self.string().map(Some) }
     }
 
-    /// A number as its text, or `null`.
-    pub(crate) fn number_or_null(&mut self) -> Result<Option<&'a [u8]>, JsonFault> {
-        if self.peek() == Some(b'n') { self.word(b"null").map(|()| None) } else { self.number().map(Some) }
+    /// A number, `true` or `false` as its text, also where it is written as a string; or `null`.
+    pub(crate) fn scalar_or_null(&mut self) -> Result<Option<&'a [u8]>, JsonFault> {
+        match self.peek() {
+            Some(b'n') => self.word(b"null").map(|()| None),
+            Some(b'"') => self.string().map(|raw| Some(raw.0.as_bytes())),
+            Some(b'{' | b'[') => Err(self.fault(JsonProblem::Expected("a value"))),
+            _ => {
+                let start = self.at;
+                self.skip()?;
+                Ok(Some(&self.text[start..self.at]))
+            }
+        }
     }
 
     /// Any value, checked and dropped.

@@ -247,6 +247,10 @@ fn hydra_build<'a, S: Sys>(
             say(sys, format_args!("nothing to queue from Hydra: the build's status is {}", shown(status)));
             None
         }
+        Ok(HydraBuild { unfinished: true, .. }) => {
+            say(sys, format_args!("nothing to queue from Hydra: the build is not finished"));
+            None
+        }
         Ok(build) => Some(build),
         Err(fault) => {
             say(

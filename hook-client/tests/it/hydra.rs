@@ -61,6 +61,26 @@ fn a_failed_build_has_nothing_to_queue(program: Program) {
     assert_eq!(outcome.stderr, "eka-hook: nothing to queue from Hydra: the build's status is 2\n");
     build["buildStatus"] = Value::Null;
     assert_eq!(queued(program, &build.to_string(), &[]).0.len(), 1);
+    for (written, queues) in [(json!("0"), 1), (json!("11"), 0), (json!(6), 0), (json!(0), 1)] {
+        build["buildStatus"] = written;
+        assert_eq!(queued(program, &build.to_string(), &[]).0.len(), queues, "{build}");
+    }
+}
+
+fn a_build_that_goes_on_has_nothing_to_queue_yet(program: Program) {
+    let mut build = finished_build();
+    build["event"] = json!("buildStarted");
+    build["buildStatus"] = Value::Null;
+    for written in [json!(false), json!(0), json!("0")] {
+        build["finished"] = written;
+        let (heard, outcome) = queued(program, &build.to_string(), &["--strict"]);
+        assert_eq!((heard.len(), outcome.code), (0, 0), "{build}");
+        assert_eq!(outcome.stderr, "eka-hook: nothing to queue from Hydra: the build is not finished\n");
+    }
+    for written in [json!(true), json!(1), Value::Null] {
+        build["finished"] = written;
+        assert_eq!(queued(program, &build.to_string(), &[]).0.len(), 1, "{build}");
+    }
 }
 
 fn outputs_without_a_path_are_left_out(program: Program) {
@@ -94,7 +114,8 @@ fn malformed_files_are_named_with_the_place(program: Program) {
         ("{\"outputs\": {}}", "expected an array at byte 12"),
         ("{\"outputs\": [\"/x\"]}", "expected an object at byte 13"),
         ("{\"drvPath\": 1}", "expected a string at byte 12"),
-        ("{\"buildStatus\": \"0\"}", "expected a value at byte 16"),
+        ("{\"buildStatus\": [0]}", "expected a value at byte 16"),
+        ("{\"finished\": nope}", "expected a value at byte 13"),
         ("{\"job\": \"a\", \"job\": \"b\"}", "a second \"job\" at byte 19"),
         ("{\"job\": \"a\\ud800\"}", "a malformed string at byte 9"),
         ("{\"job\": \"a\\x\"}", "a malformed string at byte 9"),
@@ -125,6 +146,7 @@ on_both! {
     outputs_derivation_and_tag_are_taken
     escapes_are_resolved
     a_failed_build_has_nothing_to_queue
+    a_build_that_goes_on_has_nothing_to_queue_yet
     outputs_without_a_path_are_left_out
     bad_paths_and_tags_are_named
     malformed_files_are_named_with_the_place
