@@ -138,7 +138,7 @@ impl World {
         let config = format!(
             "[queue]\nstate_dir = \"{at}/state\"\nsocket = \"{at}/enqueue.sock\"\n\
              control_socket = \"{at}/control.sock\"\nspool_dir = \"{at}/spool\"\nquota_per_uid = 1000000000\n\
-             {queue_keys}\n\n{caches}",
+             {queue_keys}\n\n[security]\nallow_private_cache_hosts = true\n\n{caches}",
         );
         fs::write(folder.join("ekaci.toml"), config).doing("write a configuration")?;
         let hook = format!("socket = {at}/enqueue.sock\nspool = {at}/spool\n");

@@ -105,6 +105,31 @@ pub enum Command {
     /// because others need them are not in it. Where bytes cannot be counted as they leave (`nix copy`, a command)
     /// there is neither a rate nor a time.
     Watch(WatchArgs),
+    /// Copy the queue's database into a file, while it is in use
+    ///
+    /// The copy is what is committed at one moment: every request that was acknowledged before is in it. It is checked, has
+    /// mode 0600, and gets its name when it is complete and on the disk; nothing is left of one that fails. The daemon
+    /// makes it in the state folder and sends it; the target is written by this command, as whoever runs it. Without a
+    /// daemon the state folder is read directly. Files in the spool are not part of it.
+    Backup(BackupArgs),
+    /// Put a backup in the place of the queue; no daemon may run
+    ///
+    /// The file is checked first, and what the queue was is kept beside it as queue.db.before-restore-TIME. What to do
+    /// next is printed.
+    Restore {
+        /// What `backup` wrote
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// List who did what, or check that nobody has changed that list
+    ///
+    /// Every act over the control socket that changes something, every claim of the CI and every start of the daemon is a
+    /// row, written in the transaction of the act; a hash in each covers all rows before it. With --verify every row is
+    /// looked at, and the first that was changed, taken away or put in is named. Rows that were cut off the end are
+    /// missed only with --head: give the head that the log line of a late act shows.
+    ///
+    /// Exit code 0: all rows are as they were written; 1: one is not.
+    Audit(AuditArgs),
     /// Check the configuration and what it points to; changes nothing
     CheckConfig {
         /// Check the file alone: keys, users and programs belong to another machine
@@ -287,6 +312,43 @@ pub struct VerifyArgs {
     pub dry_run: bool,
 }
 
+/// `backup`
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// File to write, or a folder for a file named after the moment
+    #[arg(value_name = "TARGET")]
+    pub target: PathBuf,
+    /// Replace the file when it exists
+    #[arg(long)]
+    pub force: bool,
+    /// Give up, with exit code 69, when the daemon says nothing for this time, such as 1h
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = patience)]
+    pub timeout: std::time::Duration,
+}
+
+/// `audit`
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// Only since, such as 2h, 2026-01-31 or @1700000000
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only this act, such as pause
+    #[arg(long, value_name = "ACT", value_parser = act)]
+    pub act: Option<String>,
+    /// At most so many, the newest; 0 means all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub limit: u64,
+    /// Look at every row instead of listing them
+    #[arg(long, conflicts_with_all = ["since", "act", "limit"])]
+    pub verify: bool,
+    /// With --verify: a head that was noted, NUMBER:HASH, and that the list has to hold
+    #[arg(long, value_name = "HEAD", requires = "verify")]
+    pub head: Option<String>,
+    /// How long to wait.
+    #[command(flatten)]
+    pub look: LookArgs,
+}
+
 /// `watch`
 #[derive(Debug, Args)]
 pub struct WatchArgs {
@@ -307,6 +369,15 @@ fn patience(text: &str) -> Result<std::time::Duration, String> {
     match duration(text)? {
         std::time::Duration::ZERO => Err("nothing can be answered in no time; the least is 1ms".to_owned()),
         time => Ok(time),
+    }
+}
+
+fn act(text: &str) -> Result<String, String> {
+    use crate::audit::Act;
+    let words = Act::ALL.map(Act::as_str);
+    match words.contains(&text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("the acts are {}", words.join(", "))),
     }
 }
 

@@ -6,7 +6,9 @@
 
 mod cache;
 mod check;
+mod hosted;
 mod kind;
+mod rights;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,6 +17,7 @@ use std::time::Duration;
 use service_kit::config::{
     Document, Located, Problem, QUEUE_NAMES, Report, SECURITY_KEYS_OF_SERVER, SERVER_NAMES, Section,
 };
+use service_kit::http::Reach;
 use sqlite_kit::Durability;
 
 use crate::model::DestinationId;
@@ -34,6 +37,8 @@ pub struct Config {
     pub queue: QueueConfig,
     /// `[[caches]]`, in the file's order, and behind them the built-in destination if `sign_store` is on.
     pub caches: Vec<CacheConfig>,
+    /// Whether caches may be in private networks and on this machine.
+    pub allow_private_cache_hosts: bool,
     /// What works but deserves attention.
     pub warnings: Vec<Problem>,
 }
@@ -98,10 +103,25 @@ impl Config {
         Self::read(Document::parse(file, text)?, file)
     }
 
+    /// Variables that are credentials of some destination: no child inherits them, but for the ones everything needs.
+    pub(crate) fn withheld(&self) -> Vec<String> {
+        let sources = self.caches.iter().filter_map(|cache| cache.credentials.as_ref());
+        let named = sources.flat_map(secrets::Source::variables);
+        named.filter(|name| !matches!(name.as_str(), "PATH" | "HOME")).collect()
+    }
+
+    /// Which addresses caches may have.
+    #[must_use]
+    pub fn cache_reach(&self) -> Reach {
+        reach(self.allow_private_cache_hosts)
+    }
+
     fn read(doc: Document, file: &Path) -> Result<Self, Report> {
         let security = doc.section("security");
         security.pass_over(SECURITY_KEYS_OF_SERVER);
-        security.unsupported("allow_private_cache_hosts", "addresses are not checked yet");
+        let allowed = security.bool("allow_private_cache_hosts");
+        let allow_private_cache_hosts = allowed.is_some_and(|found| found.value);
+        let reach = reach(allow_private_cache_hosts);
         security.finish();
         let (queue, defaults) = read_queue(doc.section("queue"));
         let sections = doc.array("caches");
@@ -109,7 +129,7 @@ impl Config {
         let mut caches: Vec<CacheConfig> = Vec::new();
         let mut regexes_left = REGEXES_MAX;
         for section in sections {
-            if let Some(cache) = cache::read(section, &queue, &caches, &mut regexes_left) {
+            if let Some(cache) = cache::read(section, &queue, reach, &caches, &mut regexes_left) {
                 caches.push(cache);
             }
         }
@@ -128,8 +148,12 @@ impl Config {
             caches.push(CacheConfig::with_defaults(id, CacheKind::SignStore));
         }
         let warnings = doc.finish(QUEUE_NAMES, SERVER_NAMES)?;
-        Ok(Self { file: file.to_owned(), queue, caches, warnings })
+        Ok(Self { file: file.to_owned(), queue, caches, allow_private_cache_hosts, warnings })
     }
+}
+
+fn reach(allow_private: bool) -> Reach {
+    if allow_private { Reach::Private } else { Reach::Public }
 }
 
 /// The section, and where it names its default destinations: whether they exist is known later.

@@ -6,6 +6,8 @@
 //! for people; `serve` wires it all. It evaluates nothing and builds nothing.
 
 mod allocator;
+mod audit;
+mod backup;
 pub mod breaker;
 pub mod cli;
 mod commands;

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
-use crate::delivery::StateName;
+use service_kit::clock::Time;
+
+use crate::delivery::{FaultClass, StateName};
 use crate::model::{Answer, DestinationId};
 use crate::store::inspect::DestinationCounts;
 
@@ -26,6 +28,7 @@ pub(crate) struct Metrics {
     requests: IntCounterVec,
     attempts: IntCounterVec,
     outcomes: IntCounterVec,
+    failures: IntCounterVec,
     bytes: IntCounterVec,
     skipped: IntCounterVec,
     lag: HistogramVec,
@@ -43,6 +46,11 @@ pub(crate) struct Metrics {
     commits: IntGauge,
     jobs: IntGauge,
     writer_backlog: IntGauge,
+    commits_failed: IntGauge,
+    flush: Gauge,
+    state_free: IntGauge,
+    database: IntGauge,
+    last_backup: Gauge,
 }
 
 /// A reading that only the moment of asking can give.
@@ -57,6 +65,12 @@ pub(crate) struct Reading<'a> {
     pub(crate) uptime: Duration,
     /// The writer's counters.
     pub(crate) writer: sqlite_kit::Stats,
+    /// Free on the disk of the state folder, in bytes; where that can be told.
+    pub(crate) state_free: Option<u64>,
+    /// The database with its log, in bytes.
+    pub(crate) database: u64,
+    /// When the last backup was taken that somebody keeps.
+    pub(crate) last_backup: Option<Time>,
 }
 
 impl Metrics {
@@ -80,6 +94,11 @@ impl Metrics {
                 "eka_queue_outcomes_total",
                 "Deliveries by the state an attempt left them in.",
                 &["destination", "state"],
+            ),
+            failures: counters(
+                "eka_queue_failures_total",
+                "Deliveries that an attempt failed for, by class.",
+                &["destination", "class"],
             ),
             bytes: counters(
                 "eka_queue_pushed_bytes_total",
@@ -116,6 +135,26 @@ impl Metrics {
             commits: gauge("eka_queue_writer_commits", "Transactions committed since the start."),
             jobs: gauge("eka_queue_writer_jobs", "Jobs those transactions carried."),
             writer_backlog: gauge("eka_queue_writer_backlog", "Jobs waiting for the writer."),
+            commits_failed: gauge(
+                "eka_queue_writer_commits_failed",
+                "Transactions that failed as a whole since the start.",
+            ),
+            flush: registered(
+                &registry,
+                Gauge::new(
+                    "eka_queue_writer_flush_seconds",
+                    "Time the writer has spent in commits since the start.",
+                ),
+            ),
+            state_free: gauge("eka_queue_state_free_bytes", "Free on the disk of the state folder."),
+            database: gauge("eka_queue_database_bytes", "Size of the database with its log."),
+            last_backup: registered(
+                &registry,
+                Gauge::new(
+                    "eka_queue_last_backup_timestamp_seconds",
+                    "When the last backup was taken, since 1970; 0 when there was none.",
+                ),
+            ),
             registry,
         }
     }
@@ -140,6 +179,10 @@ impl Metrics {
             self.lag.with_label_values(&[id.as_str()]).observe(lag.as_secs_f64());
             self.bytes.with_label_values(&[id.as_str()]).inc_by(bytes);
         }
+    }
+
+    pub(crate) fn failed(&self, id: &DestinationId, class: FaultClass) {
+        self.failures.with_label_values(&[id.as_str(), class.as_str()]).inc();
     }
 
     pub(crate) fn pushed(&self, id: &DestinationId, bytes: u64) {
@@ -190,6 +233,14 @@ impl Metrics {
         self.commits.set(whole(reading.writer.commits));
         self.jobs.set(whole(reading.writer.jobs));
         self.writer_backlog.set(whole(reading.writer.backlog.iter().sum::<usize>() as u64));
+        self.commits_failed.set(whole(reading.writer.commits_failed));
+        self.flush.set(reading.writer.flush_total.as_secs_f64());
+        if let Some(free) = reading.state_free {
+            self.state_free.set(whole(free));
+        }
+        self.database.set(whole(reading.database));
+        self.last_backup
+            .set(reading.last_backup.map_or(0.0, |taken| taken.since(Time::default()).as_secs_f64()));
         let mut text = Vec::new();
         TextEncoder::new()
             .encode(&self.registry.gather(), &mut text)

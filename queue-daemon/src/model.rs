@@ -5,9 +5,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use ci_model::{Situation, TrustClass};
 use hook_wire::{Source, Trust};
 use nix_types::{DrvPath, StorePath};
 use service_kit::clock::Time;
+
+use crate::audit::Who;
 
 /// Longest destination id, in bytes (the frame has the same bound).
 pub const DESTINATION_ID_MAX: usize = 128;
@@ -69,6 +72,21 @@ pub struct Origin {
     pub commit: Option<String>,
 }
 
+impl Origin {
+    /// What is known of a build for this commit. An approval that names no commit is none.
+    #[must_use]
+    pub fn situation(&self, trust: Option<Trust>) -> Situation<'_> {
+        let commit = self.commit.as_deref();
+        let trust = match trust {
+            None => None,
+            Some(Trust::TrustedPush) => Some(TrustClass::TrustedPush),
+            Some(Trust::ApprovedPr) => commit.map(TrustClass::ApprovedPr),
+            Some(Trust::UntrustedPr) => Some(TrustClass::UntrustedPr),
+        };
+        Situation { repository: self.repository.as_deref(), branch: self.branch.as_deref(), commit, trust }
+    }
+}
+
 /// One request to deliver paths, parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
@@ -96,22 +114,28 @@ pub struct Request {
     pub priority: i32,
     /// When the client made it.
     pub made: Option<Time>,
+    /// Who asked over the control socket.
+    pub(crate) operator: Option<Who>,
+}
+
+impl Request {
+    /// What is known of the build, when this is work of a CI: it comes from one, or speaks as only a CI may.
+    #[must_use]
+    pub fn work(&self) -> Option<Situation<'_>> {
+        let of_a_ci = self.source == Source::Ci || self.trust.is_some() || self.origin != Origin::default();
+        of_a_ci.then(|| self.origin.situation(self.trust))
+    }
 }
 
 /// What the CI said about a derivation it is building.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// The only destinations a hook's request for it may go to.
+    /// The only destinations a hook's request for it may go to, those that take the build provided.
     pub destinations: Vec<DestinationId>,
-}
-
-impl Claim {
-    /// What two claims on one path allow together.
-    #[must_use]
-    pub fn and(mut self, other: &Self) -> Self {
-        self.destinations.retain(|id| other.destinations.contains(id));
-        self
-    }
+    /// For which commit.
+    pub origin: Origin,
+    /// With which trust.
+    pub trust: Option<Trust>,
 }
 
 /// The answer to a request.

@@ -10,6 +10,29 @@ use nix::unistd::{Gid, Group, Uid, User, geteuid};
 use crate::config::QueueConfig;
 use crate::model::Answer;
 
+/// The process at the other end of a socket, as the kernel says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Its number when it connected; 0 when the kernel does not say.
+    pub pid: u32,
+}
+
+impl Peer {
+    /// Of a connection.
+    ///
+    /// # Errors
+    /// The kernel does not know.
+    pub fn of(stream: &tokio::net::UnixStream) -> std::io::Result<Self> {
+        let cred = stream.peer_cred()?;
+        let pid = cred.pid().and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0);
+        Ok(Self { uid: cred.uid(), gid: cred.gid(), pid })
+    }
+}
+
 /// Why somebody may not do something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denied {
@@ -79,6 +102,12 @@ pub fn gid_of(name: &str) -> Result<u32, Unnamed> {
 
 fn named(found: Result<Option<u32>, Errno>) -> Result<u32, Unnamed> {
     found.map_err(Unnamed::Unknown)?.ok_or(Unnamed::Absent)
+}
+
+/// The name of a user; none when it has none, or it cannot be told now. May block.
+#[must_use]
+pub fn name_of(uid: u32) -> Option<String> {
+    User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name)
 }
 
 /// Whether this user may enqueue.

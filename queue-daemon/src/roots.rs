@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix_store::collector::{Collector, NotTold};
-use nix_store::gcroots::{GcRoots, RootsError};
+use nix_store::gcroots::{GcRoots, LeftRoots, RootsError};
 use nix_types::StorePath;
 use rusqlite::Connection;
 use sqlite_kit::Reader;
@@ -28,6 +28,8 @@ pub struct RootKeeper {
     roots: GcRoots,
     collector: Collector,
     reader: Reader,
+    /// Of the kind that is not in use, until they are removed.
+    left: Mutex<Option<LeftRoots>>,
     /// Intakes under way, by path: the table does not know these yet.
     held: Mutex<HashMap<StorePath, Hold>>,
     /// Changed only by who has `held`.
@@ -63,10 +65,12 @@ pub struct Rebuilt {
 }
 
 impl RootKeeper {
-    /// Wraps an opened roots folder, and the collector that honours what is in it.
+    /// Wraps an opened roots folder, the collector that honours what is in it, and what the first rebuild is to remove
+    /// of the other kind.
     #[must_use]
-    pub fn new(roots: GcRoots, collector: Collector, reader: Reader) -> Self {
-        Self { roots, collector, reader, held: Mutex::default(), count: Mutex::default() }
+    pub fn new(roots: GcRoots, left: Option<LeftRoots>, collector: Collector, reader: Reader) -> Self {
+        let left = Mutex::new(left);
+        Self { roots, collector, reader, left, held: Mutex::default(), count: Mutex::default() }
     }
 
     /// Makes the root of a path that is being taken in.
@@ -111,17 +115,32 @@ impl RootKeeper {
     /// # Errors
     /// When the table cannot be asked or the root not be removed; `rebuild` mends it.
     pub fn release(&self, path: &StorePath) -> Result<(), KeepError> {
+        self.let_go(path).map(drop)
+    }
+
+    /// The same; true when there was a root and it is removed.
+    fn let_go(&self, path: &StorePath) -> Result<bool, KeepError> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(hold) = held.get_mut(path) {
             hold.ask_again = true;
-            return Ok(());
+            return Ok(false);
         }
         if self.ask(|conn| lease::is_needed(conn, path.as_str()))? {
-            return Ok(());
+            return Ok(false);
         }
         let was_there = self.roots.remove(path)?;
         self.counted().removed(path, was_there);
-        Ok(())
+        Ok(was_there)
+    }
+
+    /// Makes a root that was missing when it was looked for. Its delivery may have ended meanwhile: the table is asked
+    /// again under the lock, where nobody can let the path go. True when the root is new.
+    fn give_back(&self, path: &StorePath) -> Result<bool, KeepError> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.contains_key(path) || !self.ask(|conn| lease::is_needed(conn, path.as_str()))? {
+            return Ok(false);
+        }
+        Ok(self.add(path)?)
     }
 
     /// Number of roots; `None` until they have been listed once, which `rebuild` does. Asks no disk.
@@ -144,17 +163,32 @@ impl RootKeeper {
             after.clone_from(last);
             for path in chunk.iter().filter_map(|text| StorePath::parse(text.as_bytes()).ok()) {
                 if !present.remove(&path) {
-                    let _held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-                    self.add(&path)?;
-                    rebuilt.added += 1;
+                    rebuilt.added += u64::from(self.give_back(&path)?);
                 }
             }
         }
         for path in present {
-            self.release(&path)?;
-            rebuilt.removed += 1;
+            rebuilt.removed += u64::from(self.let_go(&path)?);
         }
+        self.remove_left();
         Ok(rebuilt)
+    }
+
+    /// Everything that is needed has a root: those of the other kind go. Tried once in the life of a daemon.
+    fn remove_left(&self) {
+        let Some(left) = self.left.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let folder = left.folder().display();
+        match left.remove() {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(
+                "{removed} GC roots in {folder} were removed: an earlier start made them, of the kind that is not in use now"
+            ),
+            Err(error) => tracing::warn!(
+                "GC roots in {folder} keep paths that nobody needs: an earlier start made them, of the kind that is not \
+                 in use now, and they cannot be removed; remove the folder as root: {}",
+                service_kit::telemetry::chain(&error)
+            ),
+        }
     }
 
     /// The roots there are. The listing is made while intakes go on, and counted without any.
@@ -166,11 +200,11 @@ impl RootKeeper {
         listed
     }
 
-    /// Makes a root, for who has `held`.
-    fn add(&self, path: &StorePath) -> Result<(), RootsError> {
+    /// Makes a root, for who has `held`. True when there was none.
+    fn add(&self, path: &StorePath) -> Result<bool, RootsError> {
         let new = self.roots.add(path)?;
         self.counted().made(path, new);
-        Ok(())
+        Ok(new)
     }
 
     fn counted(&self) -> MutexGuard<'_, Count> {
@@ -207,4 +241,103 @@ pub(crate) async fn release_all(roots: &std::sync::Arc<RootKeeper>, paths: Vec<S
         }
     };
     tokio::task::spawn_blocking(work).await.expect("releasing roots does not panic: it logs its errors");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use nix_store::StoreDirs;
+    use nix_store::gcroots::Roots;
+    use sqlite_kit::{Durability, Lane, Options, Writer, WriterThread};
+
+    use super::*;
+    use crate::delivery::StateName;
+    use crate::store::schema::{APPLICATION_ID, MIGRATIONS};
+
+    struct Stage {
+        folder: tempfile::TempDir,
+        db: Writer,
+        _thread: WriterThread,
+        keeper: RootKeeper,
+    }
+
+    fn path(n: u32) -> StorePath {
+        StorePath::parse_str(&format!("/nix/store/{n:032}-x")).unwrap()
+    }
+
+    fn stage() -> Stage {
+        let folder = tempfile::tempdir().unwrap();
+        let dirs = StoreDirs::new("/nix/store", folder.path().join("var")).unwrap();
+        std::fs::create_dir_all(dirs.gcroots()).unwrap();
+        let options = Options {
+            path: folder.path().join("queue.db"),
+            durability: Durability::Off,
+            vfs: None,
+            application_id: APPLICATION_ID,
+        };
+        let (db, _thread) = Writer::open(&options, MIGRATIONS).unwrap();
+        let reader = Reader::open(&options, MIGRATIONS).unwrap();
+        let roots = GcRoots::Direct(Roots::open(&dirs, Path::new("/own")).unwrap());
+        let keeper = RootKeeper::new(roots, None, Collector::new(&dirs), reader);
+        Stage { folder, db, _thread, keeper }
+    }
+
+    impl Stage {
+        /// A delivery of the path in this state.
+        fn row(&self, path: &StorePath, state: StateName) {
+            let path = path.to_string();
+            let sql = "INSERT INTO destination (id, name) VALUES (1, 'main') ON CONFLICT DO NOTHING";
+            let row = "INSERT INTO delivery (path, destination, state, priority, uid, nar_bytes, queued_ms, changed_ms)
+                       VALUES (?1, 1, ?2, 0, 0, 0, 0, 0)
+                       ON CONFLICT DO UPDATE SET state = excluded.state";
+            let insert = move |tx: &sqlite_kit::Tx<'_>| {
+                tx.execute(sql, [])?;
+                tx.execute(row, rusqlite::params![path, state.code()])?;
+                Ok::<_, RowError>(())
+            };
+            self.db.call_blocking(Lane::Urgent, insert).unwrap();
+        }
+
+        fn kept(&self) -> Vec<StorePath> {
+            self.keeper.roots.list().unwrap()
+        }
+    }
+
+    #[test]
+    fn a_rebuild_adds_what_is_owed_and_removes_what_is_over() {
+        let stage = stage();
+        stage.row(&path(1), StateName::Queued);
+        stage.row(&path(2), StateName::Done);
+        stage.keeper.roots.add(&path(2)).unwrap();
+        assert_eq!(stage.keeper.rebuild().unwrap(), Rebuilt { added: 1, removed: 1 });
+        assert_eq!((stage.kept(), stage.keeper.count()), (vec![path(1)], Some(1)));
+        assert_eq!(stage.keeper.rebuild().unwrap(), Rebuilt::default(), "again changes nothing");
+        assert!(stage.folder.path().exists());
+    }
+
+    /// Between the reading of a chunk and the lock.
+    #[test]
+    fn a_path_that_was_delivered_meanwhile_gets_no_root_back() {
+        let stage = stage();
+        stage.row(&path(1), StateName::Queued);
+        stage.row(&path(1), StateName::Done);
+        assert!(!stage.keeper.give_back(&path(1)).unwrap());
+        assert_eq!(stage.kept(), []);
+        stage.row(&path(1), StateName::Waiting);
+        assert!(stage.keeper.give_back(&path(1)).unwrap());
+        assert!(!stage.keeper.give_back(&path(1)).unwrap(), "it is there");
+        assert_eq!(stage.kept(), [path(1)]);
+    }
+
+    /// What an intake holds is no left-over, and not counted as removed.
+    #[test]
+    fn a_rebuild_leaves_what_is_held_alone() {
+        let stage = stage();
+        stage.keeper.hold(&path(1)).unwrap();
+        assert_eq!(stage.keeper.rebuild().unwrap(), Rebuilt::default());
+        assert_eq!(stage.kept(), [path(1)]);
+        stage.keeper.unhold(&path(1)).unwrap();
+        assert_eq!(stage.kept(), []);
+    }
 }

@@ -11,15 +11,18 @@ use std::sync::Arc;
 use nix_store::collector::Collector;
 use nix_store::gcroots::{GcRoots, RootsError};
 use nix_store::local::LocalStore;
-use nix_store::{Store, StoreDirs};
+use nix_store::{Store, StoreDirs, process};
 use object_kit::ObjectError;
 use service_kit::backoff::Rng;
 use service_kit::clock::Clock;
 use service_kit::lock::{LockError, StateLock};
 use service_kit::shutdown::Stop;
 use service_kit::tasks::{TaskFailure, Tasks};
+use service_kit::telemetry::chain;
 use sqlite_kit::{CallError, Lane as DbLane, Options, Reader, Writer, WriterThread};
 
+use crate::audit::Recorded;
+use crate::audit::start::InForce;
 use crate::config::{CacheConfig, CacheKind, Config};
 use crate::control::metrics_port;
 use crate::control::server::{self as control, Control};
@@ -33,15 +36,17 @@ use crate::pack::{Packer, Recipe};
 use crate::push::Push;
 use crate::push::command::Command;
 use crate::push::credentials::Credentials;
+use crate::push::hosted::{self, Attic, Cachix, Hosted};
 use crate::push::native::{self, Native};
 use crate::push::nix_copy::NixCopy;
 use crate::push::sign::SignStore;
+use crate::push::ssh::Ssh;
 use crate::queue::{Parts, Queue};
 use crate::roots::RootKeeper;
 use crate::route::Door;
 use crate::store::schema::{APPLICATION_ID, MIGRATIONS};
 use crate::store::{DestinationRows, RowError, cache, lease};
-use crate::{folders, housekeeping, sockets};
+use crate::{backup, folders, housekeeping, sockets};
 
 /// Makes the engine of a destination.
 pub type Engines = Box<dyn Fn(&CacheConfig) -> Result<Arc<dyn Push>, ObjectError> + Send>;
@@ -129,6 +134,10 @@ pub async fn start(setup: Setup) -> Result<Running, StartError> {
     let Setup { config, clock, dirs, store, engines, vfs, inherited } = setup;
     make_folder("state_dir", &config.queue.state_dir, 0o750)?;
     let lock = StateLock::take(&config.queue.state_dir)?;
+    if let Err(error) = backup::remove_left(&config.queue.state_dir) {
+        tracing::warn!("{}", chain(&error)); // the next backup says so again
+    }
+    process::withhold(config.withheld());
     let group = sockets::group_of(&config.queue)?;
     sockets::make_spool(&config.queue.spool_dir, group).map_err(|source| StartError::Folder {
         what: "spool_dir",
@@ -136,17 +145,19 @@ pub async fn start(setup: Setup) -> Result<Running, StartError> {
         source,
     })?;
     let options = Options {
-        path: config.queue.state_dir.join("queue.db"),
+        path: config.queue.state_dir.join(backup::DATABASE),
         durability: config.queue.durability,
         vfs,
         application_id: APPLICATION_ID,
     };
     let (db, writer) = Writer::open(&options, MIGRATIONS)?;
     let reader = Reader::open(&options, MIGRATIONS)?;
-    let (rows, last_token) = prepare(&db, &config, &clock).await?;
-    let roots = GcRoots::choose(&dirs, &config.queue.state_dir.join("gcroots"))?;
+    let (rows, last_token) = prepare(&db, &config, &options.path, &clock).await?;
+    let own_roots = config.queue.state_dir.join("gcroots");
+    let roots = GcRoots::choose(&dirs, &own_roots)?;
     tracing::info!("queued paths are kept from the garbage collector by {roots}");
-    let roots = Arc::new(RootKeeper::new(roots, Collector::new(&dirs), reader.clone()));
+    let left = roots.left_by_the_other_kind(&dirs, &own_roots);
+    let roots = Arc::new(RootKeeper::new(roots, left, Collector::new(&dirs), reader.clone()));
     let store = store.unwrap_or_else(|| Arc::new(LocalStore::new(dirs.clone())));
     let doors = doors(&config);
     let queue =
@@ -225,25 +236,39 @@ fn make_folder(what: &'static str, path: &Path, mode: u32) -> Result<(), StartEr
 }
 
 /// What must be true before anybody asks: destinations have rows, and nobody holds a lease.
-async fn prepare(db: &Writer, config: &Config, clock: &Clock) -> Result<(DestinationRows, u64), StartError> {
+async fn prepare(
+    db: &Writer,
+    config: &Config,
+    database: &Path,
+    clock: &Clock,
+) -> Result<(DestinationRows, u64), StartError> {
+    let (read, database) = (config.clone(), database.to_owned());
+    let in_force = tokio::task::spawn_blocking(move || InForce::of(&read, &database)).await;
+    let in_force = in_force.expect("reading keys does not panic: it names those it cannot read");
     let ids: Vec<DestinationId> = config.caches.iter().map(|cache| cache.id.clone()).collect();
     let identities: Vec<(DestinationId, String)> =
         config.caches.iter().map(|cache| (cache.id.clone(), cache.kind.identity())).collect();
     let (now, mut rng) = (clock.now(), Rng::from_entropy());
     let prepared = db
         .call(DbLane::Urgent, move |tx| {
+            let had_rows = DestinationRows::there_are(tx)?;
             let rows = DestinationRows::ensure(tx, &ids)?;
+            let mut moved = Vec::new();
             for (id, identity) in &identities {
                 let row = rows.row(id).expect("every configured destination has a row: it was just made");
                 if cache::identify(tx, row, identity, now)? {
                     tracing::warn!(destination = %id, "{id} is at another place than before: what it has is asked anew");
+                    moved.push(id.clone());
                 }
             }
             let returned = lease::return_all(tx, now, &Policy::without_waits(), &mut rng)?;
-            Ok((rows, lease::last_token(tx)?, returned))
+            let recorded = in_force.record(tx, now, had_rows, &moved)?;
+            Ok((rows, lease::last_token(tx)?, returned, recorded))
         })
         .await;
-    let (rows, last_token, returned) = prepared.map_err(|error| StartError::Rows(Box::new(error)))?;
+    let (rows, last_token, returned, recorded) =
+        prepared.map_err(|error| StartError::Rows(Box::new(error)))?;
+    recorded.iter().for_each(Recorded::say);
     if returned > 0 {
         tracing::info!(
             "{returned} deliveries were under way when the daemon last ended; they are queued again"
@@ -262,6 +287,7 @@ fn doors(config: &Config) -> Vec<Door> {
         accepts_hook: cache.accept.hook,
         accepts_ci: cache.accept.ci,
         is_default: is_default(&cache.id),
+        rights: cache.rights.clone(),
     };
     config.caches.iter().map(door).collect()
 }
@@ -269,7 +295,13 @@ fn doors(config: &Config) -> Vec<Door> {
 fn real_engines(queue: &Arc<Queue>, dirs: StoreDirs) -> Engines {
     let native = queue.config.caches.iter().filter_map(|cache| match &cache.kind {
         CacheKind::Native { url } => Some(native::recipe_of(url)),
-        CacheKind::NixCopy { .. } | CacheKind::Command { .. } | CacheKind::SignStore => None,
+        CacheKind::Attic { .. } => Some(hosted::attic_recipe()),
+        CacheKind::Cachix { .. } => Some(hosted::cachix_recipe()),
+        CacheKind::Ssh { .. }
+        | CacheKind::NixCopy { .. }
+        | CacheKind::Command { .. }
+        | CacheKind::Cli { .. }
+        | CacheKind::SignStore => None,
     });
     let recipes: Vec<Recipe> = native.collect();
     let settings = &queue.config.queue;
@@ -285,20 +317,30 @@ fn real_engines(queue: &Arc<Queue>, dirs: StoreDirs) -> Engines {
     Box::new(move |cache| {
         Ok(match &cache.kind {
             CacheKind::Native { url } => Arc::new(Native::new(cache, url, &shares)?),
-            CacheKind::NixCopy { named, url, .. } => Arc::new(NixCopy::new(
-                named,
-                url,
-                cache.timeout,
-                &queue.config.queue,
-                Arc::clone(&queue.store),
-            )),
+            CacheKind::Ssh { url } => Arc::new(Ssh::new(cache, url, &queue, shares.throttle.clone())),
+            CacheKind::NixCopy { url } => {
+                Arc::new(NixCopy::new(url, cache.timeout, &queue.config.queue, Arc::clone(&queue.store)))
+            }
+            CacheKind::Cachix { name, config_file } => {
+                let credentials = Credentials::of(cache, &queue.clock);
+                let cachix =
+                    Cachix::new(name, config_file.clone(), credentials, hosted::line(cache, &shares));
+                Arc::new(Hosted::new(cache, name, Box::new(cachix), &shares))
+            }
+            CacheKind::Attic { named, place } => {
+                let credentials = Credentials::of(cache, &queue.clock);
+                let attic = Attic::new(place.clone(), credentials, hosted::line(cache, &shares));
+                Arc::new(Hosted::new(cache, named, Box::new(attic), &shares))
+            }
             CacheKind::Command { argv } => {
                 let credentials = Credentials::of(cache, &queue.clock);
                 Arc::new(Command::new(argv.clone(), cache.timeout, credentials))
             }
-            CacheKind::SignStore => {
-                Arc::new(SignStore::new(cache.timeout, &queue.config.queue, Arc::clone(&queue.store)))
+            CacheKind::Cli { kind, argv } => {
+                let credentials = Credentials::of(cache, &queue.clock);
+                Arc::new(Command::cli(kind, argv.clone(), cache.timeout, credentials))
             }
+            CacheKind::SignStore => Arc::new(SignStore::new(cache, &queue)),
         })
     })
 }

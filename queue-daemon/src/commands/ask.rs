@@ -13,8 +13,8 @@ use service_kit::telemetry::chain;
 use super::print::{self, Printer};
 use super::{fail, verdict};
 use crate::cli::{
-    Cli, Command, EXIT_BAD, EXIT_NOT_FOUND, EXIT_OK, EXIT_TIME_OUT, EXIT_UNAVAILABLE, EXIT_USAGE, ListArgs,
-    LookArgs, PushArgs, SelectArgs, WaitArgs,
+    AuditArgs, Cli, Command, EXIT_BAD, EXIT_NOT_FOUND, EXIT_OK, EXIT_TIME_OUT, EXIT_UNAVAILABLE, EXIT_USAGE,
+    ListArgs, LookArgs, PushArgs, SelectArgs, WaitArgs,
 };
 use crate::control::client::{ClientError, Patience, ask_with};
 use crate::control::protocol::{End, FailureKind, PushWhat, Request, Selection};
@@ -63,6 +63,7 @@ fn look(command: &Command) -> Option<&LookArgs> {
         Command::Status(arguments) => Some(&arguments.look),
         Command::List(arguments) => Some(&arguments.look),
         Command::Show(arguments) => Some(&arguments.look),
+        Command::Audit(arguments) => Some(&arguments.look),
         _ => None,
     }
 }
@@ -84,8 +85,11 @@ fn request(command: &Command) -> Result<Request, String> {
         Command::Pause { destination } => Request::Pause { destination: destination.clone() },
         Command::Resume { destination } => Request::Resume { destination: destination.clone() },
         Command::Drain { timeout } => Request::Drain { timeout_ms: timeout.map(millis) },
+        Command::Audit(arguments) => audit(arguments)?,
         Command::Serve(_)
         | Command::Watch(_)
+        | Command::Backup(_)
+        | Command::Restore { .. }
         | Command::CheckConfig { .. }
         | Command::Completions { .. }
         | Command::Man { .. } => return Err("this command is no single request".into()),
@@ -105,15 +109,23 @@ fn list(arguments: &ListArgs) -> Request {
     Request::List { selection, limit: arguments.limit }
 }
 
+fn audit(arguments: &AuditArgs) -> Result<Request, String> {
+    if arguments.verify {
+        return Ok(Request::VerifyAudit { head: arguments.head.clone() });
+    }
+    let since_ms = arguments.since.as_deref().map(since_ms).transpose()?;
+    Ok(Request::Audit { since_ms, act: arguments.act.clone(), limit: arguments.limit })
+}
+
+/// `--since`, in milliseconds since 1970.
+fn since_ms(text: &str) -> Result<i64, String> {
+    let time = since(text, Clock::system().now()).map_err(|error| format!("--since: {error}"))?;
+    Ok(time.as_ms())
+}
+
 fn push(arguments: &PushArgs) -> Result<Request, String> {
     let what = if arguments.all_valid {
-        let since_ms = match &arguments.since {
-            Some(text) => {
-                let time = since(text, Clock::system().now()).map_err(|error| format!("--since: {error}"))?;
-                Some(time.as_ms())
-            }
-            None => None,
-        };
+        let since_ms = arguments.since.as_deref().map(since_ms).transpose()?;
         PushWhat::AllValid { ultimate: arguments.ultimate, since_ms }
     } else {
         PushWhat::Paths { paths: named_paths(&arguments.paths)?, closure: arguments.closure }
@@ -226,6 +238,7 @@ fn exit_code(command: &Command, end: &End) -> ExitCode {
         Command::Push(_) => verdict(end.refused == 0),
         Command::Verify(_) if end.refused > 0 => EXIT_UNAVAILABLE.into(),
         Command::Verify(_) => verdict(end.count == 0),
+        Command::Audit(arguments) if arguments.verify => verdict(end.refused == 0),
         _ => EXIT_OK.into(),
     }
 }

@@ -17,7 +17,8 @@ pub(super) fn run(file: &Path, file_only: bool, json: bool) -> ExitCode {
         Ok(config) if file_only => (Vec::new(), config.warnings),
         Ok(mut config) => {
             let found = check(&config);
-            config.warnings.extend(found.warnings);
+            // The file may be for another machine.
+            config.warnings.extend(found.absent.into_iter().chain(found.warnings));
             (found.problems, config.warnings)
         }
         Err(report) => (report.problems, report.warnings),

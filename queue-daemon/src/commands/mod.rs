@@ -1,13 +1,17 @@
 //! What each subcommand does.
 //!
 //! In flow arguments; out flow an exit code, and what people (or, with `--json`, programs) read. `serve` runs the
-//! daemon; `check-config`, `completions` and `man` need none; `watch` asks again and again; everything else is one request
+//! daemon; `check-config`, `restore`, `completions` and `man` need none; `backup` takes more than lines; `watch` asks again and again; everything else is one request
 //! over the control socket.
 
 mod ask;
+mod backup;
 mod check_config;
 mod describe;
+mod draft;
 mod print;
+mod privacy;
+mod restore;
 mod serve;
 mod watch;
 
@@ -52,6 +56,14 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         },
         Command::Watch(arguments) => match load(&file) {
             Ok(config) => watch::run(&config.queue.control_socket, arguments, cli.json),
+            Err(code) => code,
+        },
+        Command::Backup(arguments) => match load(&file) {
+            Ok(config) => backup::run(&config, arguments, cli.json),
+            Err(code) => code,
+        },
+        Command::Restore { file: from } => match load(&file) {
+            Ok(config) => restore::run(&config, from, cli.json),
             Err(code) => code,
         },
         _ => match load(&file) {

@@ -9,8 +9,9 @@ use serde_json::json;
 use service_kit::text::one_line;
 
 use super::out;
+use crate::audit::named;
 use crate::cli::Command;
-use crate::control::protocol::{End, Listed, Lost, Reply, Shown, Status, Verified};
+use crate::control::protocol::{Audited, End, Listed, Lost, Reply, Shown, Status, Verdict, Verified};
 use crate::delivery::StateName;
 
 /// Prints replies as they come.
@@ -32,10 +33,15 @@ impl Printer {
             Reply::Shown(shown) if self.json => out(&serde_json::to_string(&shown)?),
             Reply::Shown(shown) => out(&shown_text(&shown)),
             Reply::Watched(watched) => out(&serde_json::to_string(&watched)?),
+            Reply::Snapshot(_) => Ok(()), // `backup` takes it with its bytes
             Reply::Lost(lost) if self.json => out(&serde_json::to_string(&lost)?),
             Reply::Lost(lost) => out(&lost_text(&lost)),
             Reply::Verified(verified) if self.json => out(&serde_json::to_string(&verified)?),
             Reply::Verified(verified) => verified_text(&verified),
+            Reply::Audited(row) if self.json => out(&serde_json::to_string(&row)?),
+            Reply::Audited(row) => out(&audited_text(&row)),
+            Reply::AuditVerdict(verdict) if self.json => out(&serde_json::to_string(&verdict)?),
+            Reply::AuditVerdict(verdict) => out(&verdict_of_audit(&verdict)),
             Reply::Note(note) => {
                 eprintln!("eka-queue: {}", one_line(&note));
                 Ok(())
@@ -46,7 +52,11 @@ impl Printer {
 
     pub(super) fn end(&mut self, command: &Command, end: &End) -> io::Result<()> {
         match command {
-            Command::Status(_) | Command::List(_) | Command::Show(_) | Command::Watch(_) => Ok(()),
+            Command::Status(_)
+            | Command::List(_)
+            | Command::Show(_)
+            | Command::Watch(_)
+            | Command::Audit(_) => Ok(()),
             _ if self.json => out(&end_json(end).to_string()),
             Command::Push(_) => out(&format!("queued {}, refused {}", end.count, end.refused)),
             Command::Retry(_) => out(&format!("{} to be tried again", end.count)),
@@ -56,6 +66,8 @@ impl Printer {
             Command::Wait(_) | Command::Drain { .. } => out(&verdict_text(end)),
             Command::Verify(_) => Ok(()), // each destination has said its part
             Command::Serve(_)
+            | Command::Backup(_)
+            | Command::Restore { .. }
             | Command::CheckConfig { .. }
             | Command::Completions { .. }
             | Command::Man { .. } => Ok(()),
@@ -82,6 +94,23 @@ fn verified_text(verified: &Verified) -> io::Result<()> {
         text += &format!(", {unknown} that nobody can be asked about");
     }
     out(&text)
+}
+
+fn audited_text(row: &Audited) -> String {
+    let Audited { seq, at, act, uid, user, pid, detail, .. } = row;
+    let user = named(user);
+    let (act, user, detail) = (one_line(act), one_line(user), detail.to_string());
+    format!("{seq:>6}  {at}  {act:<16} {user} (user {uid}, process {pid})  {}", one_line(&detail))
+}
+
+fn verdict_of_audit(verdict: &Verdict) -> String {
+    let Verdict { rows, head, why, .. } = verdict;
+    match why {
+        None => format!("{rows} rows, all as they were written; the head is {head}"),
+        Some(why) => {
+            format!("the audit log was tampered with: {}; {rows} rows in front of it hold", one_line(why))
+        }
+    }
 }
 
 pub(super) fn error_json(message: &str) -> io::Result<()> {

@@ -11,7 +11,7 @@ use service_kit::notify;
 use service_kit::shutdown::Signals;
 use service_kit::telemetry::{self, chain};
 
-use super::fail;
+use super::{fail, privacy};
 use crate::cli::{EXIT_CONFIG, EXIT_OK, EXIT_SOFTWARE, LogFormat, ServeArgs};
 use crate::config::{self, Config, Found};
 use crate::serve::{Running, Setup, start};
@@ -32,7 +32,12 @@ pub(super) fn run(config: Config, arguments: &ServeArgs) -> ExitCode {
     if let Err(error) = telemetry::start(arguments.log.as_deref(), format) {
         return fail(&chain(&error), EXIT_CONFIG);
     }
-    let Found { problems, warnings } = config::check(&config);
+    // Before anything reads a secret.
+    if let Err(error) = privacy::keep() {
+        return fail(&chain(&error), EXIT_SOFTWARE);
+    }
+    let Found { mut problems, absent, warnings } = config::check(&config);
+    problems.extend(absent);
     for warning in config.warnings.iter().chain(&warnings) {
         tracing::warn!("{}", warning.in_file(&config.file));
     }

@@ -4,13 +4,15 @@
 
 use std::time::Duration;
 
+use ci_model::CachePolicy;
 use nix_types::cache_url::Place;
 use nix_types::glob::Glob;
 use secrets::{Owner, Source};
 use service_kit::config::Section;
+use service_kit::http::Reach;
 
 use super::kind::{self, CacheKind};
-use super::{LOCAL_STORE, QueueConfig};
+use super::{LOCAL_STORE, QueueConfig, rights};
 use crate::breaker::BreakerConfig;
 use crate::delivery::Policy;
 use crate::filter::{Filter, FixedOutputs};
@@ -30,6 +32,8 @@ pub struct CacheConfig {
     pub kind: CacheKind,
     /// Whose requests it takes.
     pub accept: Accept,
+    /// Whose builds it takes, of those a CI speaks of.
+    pub rights: CachePolicy,
     /// Attempts under way at once.
     pub concurrency: usize,
     /// What failures mean.
@@ -69,6 +73,7 @@ impl CacheConfig {
             id,
             kind,
             accept: Accept { hook: true, ci: true },
+            rights: CachePolicy::default(),
             concurrency: 8,
             policy: Policy {
                 attempts_max: 25,
@@ -87,26 +92,27 @@ impl CacheConfig {
     }
 }
 
-/// Reads one block; `None` when it has no usable id or kind, which the report then says. `regexes_left` is how many
+/// Reads one block, for a cache within this reach; `None` when it has no usable id or kind, which the report then says. `regexes_left` is how many
 /// regular expressions the file may still have.
 pub(super) fn read(
     section: Section,
     queue: &QueueConfig,
+    reach: Reach,
     earlier: &[CacheConfig],
     regexes_left: &mut usize,
 ) -> Option<CacheConfig> {
     let id = read_id(&section, earlier);
-    let kind = kind::read(&section, queue);
-    refuse_unserved(&section);
+    let kind = kind::read(&section, queue, reach);
+    refuse_of_services(&section, kind.as_ref());
     let cache = match (id, kind) {
         (Some(id), Some(kind)) => {
-            Some(read_rest(&section, CacheConfig::with_defaults(id, kind), regexes_left))
+            Some(read_rest(&section, queue, CacheConfig::with_defaults(id, kind), regexes_left))
         }
         // Its other keys are looked at all the same, so that one run reports everything.
         (_, kind) => {
             let id = DestinationId::parse("unnamed").ok()?;
             let kind = kind.unwrap_or(CacheKind::SignStore);
-            read_rest(&section, CacheConfig::with_defaults(id, kind), regexes_left);
+            read_rest(&section, queue, CacheConfig::with_defaults(id, kind), regexes_left);
             None
         }
     };
@@ -142,15 +148,26 @@ fn read_id(section: &Section, earlier: &[CacheConfig]) -> Option<DestinationId> 
     Some(id)
 }
 
-fn refuse_unserved(section: &Section) {
-    section.unsupported("driver", "it belongs to cachix and attic");
-    section.unsupported("config_file", "it belongs to cachix");
-    section.unsupported("permissions", "it decides about CI builds, which come later");
-    section.unsupported("allow_untrusted", "it decides about CI builds, which come later");
-    section.unsupported("allow_pull_requests", "it decides about CI builds, which come later");
+/// Keys that only services have.
+fn refuse_of_services(section: &Section, kind: Option<&CacheKind>) {
+    let is_service =
+        matches!(kind, Some(CacheKind::Cachix { .. } | CacheKind::Attic { .. } | CacheKind::Cli { .. }));
+    let is_cachix = matches!(kind, Some(CacheKind::Cachix { .. } | CacheKind::Cli { kind: "cachix", .. }));
+    let refuse = |key, line, what| section.refuse(key, Some(line), what, "remove it");
+    if !is_service && let Some(found) = section.string("driver") {
+        refuse("driver", found.line, "is for cache_type = \"cachix\" and \"attic\"");
+    }
+    if !is_cachix && let Some(found) = section.string("config_file") {
+        refuse("config_file", found.line, "is for cache_type = \"cachix\"");
+    }
 }
 
-fn read_rest(section: &Section, mut cache: CacheConfig, regexes_left: &mut usize) -> CacheConfig {
+fn read_rest(
+    section: &Section,
+    queue: &QueueConfig,
+    mut cache: CacheConfig,
+    regexes_left: &mut usize,
+) -> CacheConfig {
     if let Some(found) = section.u64("concurrency", 1..=256) {
         cache.concurrency = usize::try_from(found.value).unwrap_or(256);
     }
@@ -173,7 +190,7 @@ fn read_rest(section: &Section, mut cache: CacheConfig, regexes_left: &mut usize
     }
     read_native(section, &mut cache);
     read_credentials(section, &mut cache);
-    read_accept(section, &mut cache.accept);
+    rights::read(section, queue, &mut cache);
     read_backoff(section, &mut cache.policy);
     read_breaker(section, &mut cache.breaker);
     read_filter(section, &mut cache.filter);
@@ -185,7 +202,12 @@ fn read_rest(section: &Section, mut cache: CacheConfig, regexes_left: &mut usize
 fn read_native(section: &Section, cache: &mut CacheConfig) {
     let limit = section.rate("bandwidth_limit");
     let logs = section.bool("upload_logs");
-    if matches!(cache.kind, CacheKind::Native { .. }) {
+    let is_native = matches!(cache.kind, CacheKind::Native { .. });
+    let takes_limit = matches!(
+        cache.kind,
+        CacheKind::Native { .. } | CacheKind::Ssh { .. } | CacheKind::Attic { .. } | CacheKind::Cachix { .. }
+    );
+    if takes_limit {
         if let Some(found) = &limit
             && found.value == 0
         {
@@ -197,14 +219,16 @@ fn read_native(section: &Section, cache: &mut CacheConfig) {
             );
         }
         cache.bandwidth_limit = limit.map(|found| found.value);
+    } else if let Some(found) = limit {
+        let what =
+            "is for what this daemon sends itself: what is run for this destination knows no such thing";
+        section.refuse("bandwidth_limit", Some(found.line), what, "remove it");
+    }
+    if is_native {
         cache.upload_logs = logs.is_some_and(|found| found.value);
         return;
     }
-    let what =
-        "is for file://, http(s):// and s3:// alone: what is run for this destination knows no such thing";
-    if let Some(found) = limit {
-        section.refuse("bandwidth_limit", Some(found.line), what, "remove it");
-    }
+    let what = "is for file://, http(s):// and s3:// alone: this destination keeps no logs";
     if let Some(found) = logs {
         section.refuse("upload_logs", Some(found.line), what, "remove it");
     }
@@ -215,6 +239,12 @@ fn read_credentials(section: &Section, cache: &mut CacheConfig) {
     let found = secrets::take(section, "credentials", Owner::Cache);
     let ttl = section.duration("credentials_ttl");
     let Some(found) = found else {
+        if let CacheKind::Native { url } = &cache.kind
+            && let Place::Http { login: Some(_), .. } = url.place
+            && let Some(line) = section.line()
+        {
+            rights::in_the_clear(section, "destination", line, &cache.kind);
+        }
         if let Some(ttl) = ttl {
             section.refuse(
                 "credentials_ttl",
@@ -238,31 +268,28 @@ fn read_credentials(section: &Section, cache: &mut CacheConfig) {
             Place::File { .. } if !is_none => Some(("mean nothing to a folder", none)),
             Place::S3 { .. } | Place::Http { .. } | Place::File { .. } => None,
         },
-        CacheKind::NixCopy { .. } if !is_none => {
+        CacheKind::Ssh { .. } | CacheKind::NixCopy { .. } if !is_none => {
             Some(("mean nothing to this kind of store: for ssh there is ssh_key_file", none))
         }
-        CacheKind::NixCopy { .. } | CacheKind::Command { .. } | CacheKind::SignStore => None,
+        CacheKind::Cli { kind: "attic", .. } if !is_none => {
+            Some(("mean nothing to `attic push`, which reads its own file", "remove it, or driver = \"cli\""))
+        }
+        CacheKind::Ssh { .. }
+        | CacheKind::NixCopy { .. }
+        | CacheKind::Attic { .. }
+        | CacheKind::Cachix { .. }
+        | CacheKind::Cli { .. }
+        | CacheKind::Command { .. }
+        | CacheKind::SignStore => None,
     };
     if let Some((what, remedy)) = refused {
         section.refuse("credentials", Some(found.line), what, remedy);
     }
+    if !is_none {
+        rights::in_the_clear(section, "credentials", found.line, &cache.kind);
+    }
     cache.credentials = Some(found.value);
     cache.credentials_ttl = ttl.map_or(secrets::KEPT, |ttl| ttl.value);
-}
-
-fn read_accept(section: &Section, accept: &mut Accept) {
-    let Some(list) = section.strings("accept") else { return };
-    *accept = Accept { hook: false, ci: false };
-    for word in list.value {
-        match word.value.as_str() {
-            "hook" => accept.hook = true,
-            "ci" => accept.ci = true,
-            other => {
-                let what = format!("`{other}` is no source");
-                section.refuse("accept", Some(word.line), what, "write \"hook\" or \"ci\"");
-            }
-        }
-    }
 }
 
 fn read_backoff(section: &Section, policy: &mut Policy) {

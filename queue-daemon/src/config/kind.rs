@@ -1,16 +1,19 @@
 //! How paths get to a destination: what `cache_type`, `destination`, `command` and `ssh_key_file` of a `[[caches]]` block
 //! say.
 //!
-//! In flows the block's section; out flows a checked `CacheKind`, or entries in the report. Leaves out the other keys.
+//! In flows the block's section; out flows a checked `CacheKind`, or entries in the report. Leaves out the other keys, and
+//! where names lead: that is known when they are connected to.
 
 use std::path::PathBuf;
 
 use nix_store::copy::{Kind, StoreUrl};
-use nix_types::CacheUrl;
-use nix_types::cache_url::CacheUrlError;
+use nix_types::cache_url::{CacheUrlError, Place};
+use nix_types::{CacheUrl, SshUrl, SshUrlError};
 use service_kit::config::{Located, Section};
+use service_kit::http::{Reach, check_literal};
 
-use super::{LOCAL_STORE, QueueConfig};
+use super::{LOCAL_STORE, QueueConfig, hosted};
+use crate::push::hosted::token::AtticPlace;
 
 /// How paths get to a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,14 +23,36 @@ pub enum CacheKind {
         /// Where it is and how it is written.
         url: Box<CacheUrl>,
     },
+    /// The Nix of another machine, reached by ssh and spoken to in this process.
+    Ssh {
+        /// Where it is, with the key that is configured for it.
+        url: Box<SshUrl>,
+    },
     /// Any other store that Nix knows: `nix copy --to URL`.
     NixCopy {
-        /// The store, as it was written.
-        named: StoreUrl,
-        /// The same with the keys that are configured for it.
+        /// The store.
         url: StoreUrl,
-        /// The ssh key named in it, for `check-config`.
-        ssh_key_file: Option<PathBuf>,
+    },
+    /// A cache of Attic, served in this process.
+    Attic {
+        /// The destination as it was written.
+        named: String,
+        /// Where it is.
+        place: AtticPlace,
+    },
+    /// A cache of Cachix, served in this process.
+    Cachix {
+        /// The cache's name.
+        name: String,
+        /// Its `cachix.dhall`, when it is not at the usual place.
+        config_file: Option<PathBuf>,
+    },
+    /// A service's own program, once per batch.
+    Cli {
+        /// `cachix` or `attic`.
+        kind: &'static str,
+        /// Program and arguments, before the paths.
+        argv: Vec<String>,
     },
     /// A program of the operator's, once per batch.
     Command {
@@ -44,7 +69,11 @@ impl CacheKind {
     pub fn identity(&self) -> String {
         match self {
             Self::Native { url } => url.identity(),
-            Self::NixCopy { named, .. } => named.to_string(),
+            Self::Ssh { url } => url.to_string(),
+            Self::NixCopy { url } => url.to_string(),
+            Self::Attic { named, .. } => format!("attic {named}"),
+            Self::Cachix { name, .. } => format!("cachix {name}"),
+            Self::Cli { argv, .. } => argv.join(" "),
             Self::Command { argv } => format!("command {}", argv.join(" ")),
             Self::SignStore => LOCAL_STORE.to_owned(),
         }
@@ -52,13 +81,14 @@ impl CacheKind {
 }
 
 /// Reads how paths get there; `None` when that cannot be told, which the report then says.
-pub(super) fn read(section: &Section, queue: &QueueConfig) -> Option<CacheKind> {
+pub(super) fn read(section: &Section, queue: &QueueConfig, reach: Reach) -> Option<CacheKind> {
     let cache_type = section.string("cache_type");
     let destination = section.string("destination");
     let command = section.strings("command");
     let ssh_key_file = section.path("ssh_key_file");
     let Some(cache_type) = cache_type else {
-        section.missing("cache_type", "write cache_type = \"nix-copy\" or \"command\"");
+        section
+            .missing("cache_type", "write cache_type = \"nix-copy\", \"attic\", \"cachix\" or \"command\"");
         return None;
     };
     let line = Some(cache_type.line);
@@ -71,7 +101,7 @@ pub(super) fn read(section: &Section, queue: &QueueConfig) -> Option<CacheKind> 
                 section.missing("destination", "write a store URL, such as \"file:///srv/cache\"");
                 return None;
             };
-            read_url(section, &text, ssh_key_file, queue)
+            read_url(section, &text, ssh_key_file, queue, reach)
         }
         "command" => {
             if let Some(text) = destination {
@@ -82,14 +112,28 @@ pub(super) fn read(section: &Section, queue: &QueueConfig) -> Option<CacheKind> 
             }
             read_command(section, command)
         }
-        "cachix" | "attic" => {
-            let what = format!("\"{}\" is not served by this version", cache_type.value);
-            section.refuse("cache_type", line, what, "use \"nix-copy\" or \"command\"");
-            None
+        kind @ ("attic" | "cachix") => {
+            if let Some(command) = command {
+                section.refuse("command", Some(command.line), "is for cache_type = \"command\"", "remove it");
+            }
+            if let Some(key) = ssh_key_file {
+                section.refuse("ssh_key_file", Some(key.line), "is for ssh:// and ssh-ng://", "remove it");
+            }
+            let found = if kind == "attic" {
+                hosted::attic(section, destination, reach)
+            } else {
+                hosted::cachix(section, destination)
+            };
+            hosted::driven(section, found)
         }
         other => {
             let what = format!("`{other}` is no cache type");
-            section.refuse("cache_type", line, what, "write \"nix-copy\" or \"command\"");
+            section.refuse(
+                "cache_type",
+                line,
+                what,
+                "write \"nix-copy\", \"attic\", \"cachix\" or \"command\"",
+            );
             None
         }
     }
@@ -115,12 +159,16 @@ fn read_url(
     text: &Located<String>,
     ssh_key_file: Option<Located<PathBuf>>,
     queue: &QueueConfig,
+    reach: Reach,
 ) -> Option<CacheKind> {
     let line = Some(text.line);
     match CacheUrl::parse(&text.value) {
         Ok(url) => {
             if let Some(key) = ssh_key_file {
                 section.refuse("ssh_key_file", Some(key.line), "is for ssh:// and ssh-ng://", "remove it");
+            }
+            if let Err(refused) = check_literal(&address(&url), reach) {
+                section.refuse("destination", line, refused.what(), refused.remedy());
             }
             for parameter in &url.params.ignored {
                 let what = format!("has the parameter {parameter}, which means nothing for what is sent");
@@ -134,6 +182,19 @@ fn read_url(
             return None;
         }
     }
+    match SshUrl::parse(&text.value) {
+        Ok(url) => {
+            return Some(CacheKind::Ssh { url: Box::new(with_ssh_key(section, line, url, ssh_key_file)) });
+        }
+        Err(SshUrlError::Scheme { .. }) => {}
+        Err(why) => {
+            section.refuse("destination", line, why.to_string(), "correct the URL");
+            return None;
+        }
+    }
+    if let Some(key) = ssh_key_file {
+        section.refuse("ssh_key_file", Some(key.line), "is for ssh:// and ssh-ng://", "remove it");
+    }
     let url = match StoreUrl::parse(&text.value) {
         Ok(url) => url,
         Err(why) => {
@@ -141,21 +202,38 @@ fn read_url(
             return None;
         }
     };
-    let named = url.clone();
-    let url = with_ssh_key(section, url, ssh_key_file.as_ref());
     signed_before(section, &url, line, queue);
-    Some(CacheKind::NixCopy { named, url, ssh_key_file: ssh_key_file.map(|key| key.value) })
+    Some(CacheKind::NixCopy { url })
 }
 
-fn with_ssh_key(section: &Section, url: StoreUrl, key: Option<&Located<PathBuf>>) -> StoreUrl {
-    let Some(key) = key else { return url };
-    match url.with_ssh_key(&key.value) {
-        Ok(with_key) => with_key,
-        Err(why) => {
-            section.refuse("ssh_key_file", Some(key.line), why.to_string(), "remove it");
-            url
-        }
+/// Where a cache is spoken to; empty where it is not, or where the host follows from the region.
+fn address(url: &CacheUrl) -> String {
+    match (&url.place, &url.params.s3.endpoint) {
+        (Place::Http { base, .. }, _) => base.clone(),
+        (Place::S3 { .. }, Some(endpoint)) if endpoint.contains("://") => endpoint.clone(),
+        (Place::S3 { .. }, Some(endpoint)) => format!("https://{endpoint}"),
+        (Place::S3 { .. }, None) | (Place::File { .. }, _) => String::new(),
     }
+}
+
+fn with_ssh_key(
+    section: &Section,
+    line: Option<u32>,
+    mut url: SshUrl,
+    key: Option<Located<PathBuf>>,
+) -> SshUrl {
+    for parameter in &url.params.ignored {
+        let what = format!("has the parameter {parameter}, which means nothing for what is sent");
+        section.warn("destination", line, what, "remove it");
+    }
+    if let Some(key) = key {
+        if url.params.ssh_key.is_some() {
+            let what = "is named twice: the destination has the parameter ssh-key";
+            section.refuse("ssh_key_file", Some(key.line), what, "keep one of them");
+        }
+        url.params.ssh_key = Some(key.value);
+    }
+    url
 }
 
 /// `nix copy` signs nothing on its way to a store that is no binary cache.

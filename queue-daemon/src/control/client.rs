@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::protocol::{End, Failure, Reply, Request};
+use super::protocol::{End, Failure, Reply, Request, Snapshot};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +114,44 @@ pub fn ask_with(
     patience: Patience,
     mut each: impl FnMut(Reply) -> io::Result<()>,
 ) -> Result<End, ClientError> {
+    converse(socket, request, patience, |reply, _| each(reply))
+}
+
+/// Asks for a backup: gives what is said of the snapshot, and the connection with its bytes, to `body`, which must read
+/// all of them. Returns what was said once the daemon has said that it is all.
+///
+/// # Errors
+/// As `ask_with`; an error of `body` is `ClientError::Output`, or `ClientError::Hangup` when the bytes end too early.
+pub(crate) fn fetch(
+    socket: &Path,
+    patience: Patience,
+    mut body: impl FnMut(&Snapshot, &mut dyn Read) -> io::Result<()>,
+) -> Result<Snapshot, ClientError> {
+    let mut received = None;
+    let end = converse(socket, &Request::Backup, patience, |reply, rest| {
+        if let Reply::Snapshot(snapshot) = reply {
+            body(&snapshot, rest)?;
+            received = Some(snapshot);
+        }
+        Ok(())
+    });
+    let cut_off = || ClientError::Hangup { socket: socket.to_owned() };
+    match end {
+        Ok(_) => received.ok_or_else(cut_off),
+        Err(ClientError::Output(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Err(cut_off()),
+        Err(ClientError::Output(error)) if is_late(&error) => {
+            Err(ClientError::Silent { socket: socket.to_owned() })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn converse(
+    socket: &Path,
+    request: &Request,
+    patience: Patience,
+    mut each: impl FnMut(Reply, &mut dyn Read) -> io::Result<()>,
+) -> Result<End, ClientError> {
     let hangup = || ClientError::Hangup { socket: socket.to_owned() };
     let silent = || ClientError::Silent { socket: socket.to_owned() };
     let mut line = serde_json::to_vec(request).expect("a request serialises: it holds texts and numbers");
@@ -124,16 +162,20 @@ pub fn ask_with(
         Err(error) if is_late(&error) => return Err(silent()),
         Err(source) => return Err(ClientError::Unreachable { socket: socket.to_owned(), source }),
     };
-    for line in BufReader::new(Bounded { stream, patience }).lines() {
-        let line = line.map_err(|error| if is_late(&error) { silent() } else { hangup() })?;
+    let mut reader = BufReader::new(Bounded { stream, patience });
+    loop {
+        let mut line = Vec::new();
+        let read = reader.read_until(b'\n', &mut line);
+        if read.map_err(|error| if is_late(&error) { silent() } else { hangup() })? == 0 {
+            return Err(hangup());
+        }
         let stranger = |source| ClientError::Stranger { socket: socket.to_owned(), source };
-        match serde_json::from_str(&line).map_err(stranger)? {
+        match serde_json::from_slice(&line).map_err(stranger)? {
             Reply::End(end) => return Ok(end),
             Reply::Error(failure) => return Err(ClientError::Refused(failure)),
-            reply => each(reply).map_err(ClientError::Output)?,
+            reply => each(reply, &mut reader).map_err(ClientError::Output)?,
         }
     }
-    Err(hangup())
 }
 
 /// A connection whose making and writing end with the patience: a daemon that is stopped may have a full backlog.

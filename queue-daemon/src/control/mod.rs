@@ -3,6 +3,8 @@
 //! In flows one JSON request per connection; out flow JSON lines, the last of which says how it ended. `protocol`
 //! has the types both sides share, `server` answers them inside the daemon, `client` is what the subcommands use.
 
+mod audit;
+mod backup;
 pub mod client;
 pub(crate) mod metrics_port;
 pub mod protocol;

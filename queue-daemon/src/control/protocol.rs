@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::backup::Snapshot;
 pub use crate::store::inspect::{Listed, Selection, Shown, Tally};
 
 /// Longest request line, in bytes: a `push` names its paths in it.
@@ -78,6 +79,27 @@ pub enum Request {
         /// Its id.
         destination: Option<String>,
     },
+    /// One `Snapshot`, and after its line the bytes of the database.
+    Backup,
+    /// Somebody keeps the backup that was taken then.
+    BackedUp {
+        /// When it was taken, in milliseconds since 1970.
+        taken_ms: i64,
+    },
+    /// One `Audited` per row of the audit log.
+    Audit {
+        /// Only of this time or later, in milliseconds since 1970.
+        since_ms: Option<i64>,
+        /// Only of this act.
+        act: Option<String>,
+        /// At most so many, the newest; 0 means all.
+        limit: u64,
+    },
+    /// Looks whether the audit log is as it was written: one `AuditVerdict`.
+    VerifyAudit {
+        /// A head that was noted elsewhere, and that the log has to hold.
+        head: Option<String>,
+    },
     /// Closes the intake, finishes what is owed, then ends the daemon.
     Drain {
         /// At most so long, in milliseconds; absent means for ever.
@@ -121,6 +143,12 @@ pub enum Reply {
     Listed(Box<Listed>),
     /// One delivery in full.
     Shown(Box<Shown>),
+    /// A copy of the database; so many bytes as it says follow its line.
+    Snapshot(Snapshot),
+    /// A row of the audit log.
+    Audited(Box<Audited>),
+    /// What looking at the audit log came to.
+    AuditVerdict(Verdict),
     /// A thing to know while it goes on.
     Note(String),
     /// The last line: it was done.
@@ -231,6 +259,40 @@ pub struct Verified {
     pub requeued: u64,
     /// Why it could not be asked to the end; nothing of it was queued again then.
     pub error: Option<String>,
+}
+
+/// A row of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audited {
+    /// Its number.
+    pub seq: u64,
+    /// When, RFC 3339.
+    pub at: String,
+    /// What was done.
+    pub act: String,
+    /// The user, as the kernel said.
+    pub uid: u32,
+    /// Its name at that time; empty when nobody could tell.
+    pub user: String,
+    /// The process; 0 when the kernel did not say.
+    pub pid: u32,
+    /// The rest.
+    pub detail: serde_json::Value,
+    /// The head of the log with this row as its last.
+    pub head: String,
+}
+
+/// What looking at the audit log came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Rows that hold.
+    pub rows: u64,
+    /// The head of the log that these make.
+    pub head: String,
+    /// The first row that does not hold.
+    pub bad_row: Option<u64>,
+    /// Why not.
+    pub why: Option<String>,
 }
 
 /// What is under way.

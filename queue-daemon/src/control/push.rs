@@ -13,32 +13,41 @@ use tokio::io::AsyncWrite;
 
 use super::protocol::{End, FailureKind, PushWhat, Reply};
 use super::server::{Control, Trouble, say};
+use crate::audit::Who;
 use crate::intake::parse::{Parsed, Refusals};
 use crate::model::{Answer, DestinationId, Origin, Request, Via};
 
 /// Paths of one request.
 const CHUNK: usize = 500;
 
+/// A push as it was asked for.
+pub(super) struct Asked {
+    pub(super) what: PushWhat,
+    pub(super) destinations: Vec<String>,
+    pub(super) tag: Option<String>,
+    pub(super) priority: i32,
+}
+
 /// What all chunks of a push have in common.
 struct Wish {
     destinations: Vec<DestinationId>,
     tag: Option<String>,
     priority: i32,
+    who: Who,
 }
 
-pub(crate) async fn push(
+pub(super) async fn push(
     control: &Control,
-    what: PushWhat,
-    destinations: Vec<String>,
-    tag: Option<String>,
-    priority: i32,
+    asked: Asked,
+    who: Who,
     writer: &mut (impl AsyncWrite + Unpin),
 ) -> Result<End, Trouble> {
     if control.queue.intake_is_closed() {
         return Err(Trouble::said(FailureKind::Unavailable, "the daemon is draining or stopping"));
     }
-    let wish =
-        checked(&destinations, tag, priority).map_err(|why| Trouble::said(FailureKind::BadRequest, why))?;
+    let Asked { what, destinations, tag, priority } = asked;
+    let wish = checked(&destinations, tag, priority, who);
+    let wish = wish.map_err(|why| Trouble::said(FailureKind::BadRequest, why))?;
     let mut end = End::default();
     let paths = select(control, what, &mut end, writer).await?;
     for chunk in paths.chunks(CHUNK) {
@@ -60,13 +69,13 @@ pub(crate) async fn push(
     Ok(end)
 }
 
-fn checked(destinations: &[String], tag: Option<String>, priority: i32) -> Result<Wish, String> {
+fn checked(destinations: &[String], tag: Option<String>, priority: i32, who: Who) -> Result<Wish, String> {
     let parsed: Result<_, _> = destinations.iter().map(|text| DestinationId::parse(text)).collect();
     let destinations = parsed.map_err(|bad| bad.to_string())?;
     if let Some(tag) = &tag {
         hook_wire::check_tag(tag.as_bytes()).map_err(|error| format!("--tag: {error}"))?;
     }
-    Ok(Wish { destinations, tag, priority })
+    Ok(Wish { destinations, tag, priority, who })
 }
 
 fn request(control: &Control, wish: &Wish, paths: &[StorePath]) -> Request {
@@ -83,6 +92,7 @@ fn request(control: &Control, wish: &Wish, paths: &[StorePath]) -> Request {
         trust: None,
         priority: wish.priority,
         made: Some(control.queue.clock.now()),
+        operator: Some(wish.who.clone()),
     }
 }
 

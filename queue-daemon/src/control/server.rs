@@ -2,27 +2,32 @@
 //!
 //! In flows one request line per connection; out flow its reply lines. A connection that begins with `GET` is
 //! Prometheus and gets its text. Whoever can open the socket may do all of it: its file mode is the permission. What
-//! asks the table or a folder does so on a thread that may block; `wait`, `push`, `verify`, `status` and `watch` have files of their own.
+//! asks the table or a folder does so on a thread that may block; `wait`, `push`, `verify`, `backup`, `status` and `watch` have files of their own.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
 use rustix::net::RecvFlags;
+use serde_json::json;
 use service_kit::shutdown::Stop;
 use service_kit::telemetry::chain;
-use sqlite_kit::Lane as DbLane;
+use sqlite_kit::{CallError, Lane as DbLane};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, Semaphore};
 
 use super::protocol::{End, Failure, FailureKind, REQUEST_BYTES_MAX, Reply, Request, Selection};
-use super::{metrics_port, verify, wait};
+use super::push::Asked;
+use super::{audit, backup, metrics_port, verify, wait};
+use crate::audit::{Act, selection as told_selection, text};
 use crate::delivery::{Policy, StateName};
 use crate::intake::admit::Admission;
 use crate::intake::spool::Spool;
 use crate::lane::Lane;
+use crate::peer::Peer;
 use crate::queue::Queue;
+use crate::store::audit::{Wanted, append};
 use crate::store::{RowError, admin, inspect};
 
 /// How long a client may take to send its request.
@@ -44,6 +49,8 @@ pub(crate) struct Control {
     pub(super) drain: Mutex<()>,
     /// Held by the one verify that may be under way.
     pub(super) verify: Mutex<()>,
+    /// One backup at a time: each takes up room on the disk of the queue.
+    pub(super) backups: Arc<Semaphore>,
     looks: Arc<Semaphore>,
 }
 
@@ -96,6 +103,7 @@ pub(crate) async fn serve(control: Arc<Control>, listener: UnixListener, stop: S
 }
 
 async fn converse(control: &Arc<Control>, mut stream: UnixStream) {
+    let Ok(peer) = Peer::of(&stream) else { return };
     let (reader, mut writer) = stream.split();
     let mut reader = BufReader::new(reader);
     let Ok(line) = read_line(control, &mut reader, REQUEST_BYTES_MAX).await else { return };
@@ -109,7 +117,7 @@ async fn converse(control: &Arc<Control>, mut stream: UnixStream) {
         return; // while we could not listen: nobody wants it any more
     }
     let done = match request {
-        Ok(request) => answer(control, request, &mut reader, &mut writer).await,
+        Ok(request) => answer(control, request, peer, &mut reader, &mut writer).await,
         Err(error) => {
             Err(Trouble::said(FailureKind::BadRequest, format!("the request cannot be read: {error}")))
         }
@@ -150,6 +158,7 @@ pub(crate) async fn say(writer: &mut (impl AsyncWrite + Unpin), reply: &Reply) -
 async fn answer(
     control: &Arc<Control>,
     request: Request,
+    peer: Peer,
     reader: &mut (impl AsyncBufRead + Unpin),
     writer: &mut (impl AsyncWrite + Unpin),
 ) -> Result<End, Trouble> {
@@ -166,25 +175,32 @@ async fn answer(
         }
         Request::Verify { destination, paths, dry_run } => {
             let wish = verify::Wish { destination, paths, dry_run };
-            until_hangup(reader, verify::verify(control, wish, writer)).await
+            until_hangup(reader, verify::verify(control, wish, peer, writer)).await
         }
         Request::List { selection, limit } => {
             list(control, checked(control, selection).await?, limit, writer).await
         }
         Request::Show { path } => show(control, path, writer).await,
         Request::Push { what, destinations, tag, priority } => {
-            super::push::push(control, what, destinations, tag, priority, writer).await
+            let asked = Asked { what, destinations, tag, priority };
+            super::push::push(control, asked, audit::who(peer).await, writer).await
         }
         Request::Wait { selection, timeout_ms } => {
             let waited = wait::wait(control, checked(control, selection).await?, timeout_ms);
             told(until_hangup(reader, waited).await?, writer).await
         }
-        Request::Retry { selection } => retry(control, checked(control, selection).await?).await,
-        Request::Drop { selection } => drop_selected(control, checked(control, selection).await?).await,
-        Request::Pause { destination } => set_paused(control, destination, true).await,
-        Request::Resume { destination } => set_paused(control, destination, false).await,
+        Request::Retry { selection } => retry(control, checked(control, selection).await?, peer).await,
+        Request::Drop { selection } => drop_selected(control, checked(control, selection).await?, peer).await,
+        Request::Pause { destination } => set_paused(control, destination, true, peer).await,
+        Request::Resume { destination } => set_paused(control, destination, false, peer).await,
+        Request::Audit { since_ms, act, limit } => {
+            audit::list(control, Wanted { since_ms, act }, limit, writer).await
+        }
+        Request::VerifyAudit { head } => until_hangup(reader, audit::verify(control, head, writer)).await,
+        Request::Backup => until_hangup(reader, backup::backup(control, writer)).await,
+        Request::BackedUp { taken_ms } => backup::kept(control, taken_ms).await,
         Request::Drain { timeout_ms } => {
-            told(until_hangup(reader, wait::drain(control, timeout_ms)).await?, writer).await
+            told(until_hangup(reader, wait::drain(control, timeout_ms, peer)).await?, writer).await
         }
     }
 }
@@ -274,18 +290,25 @@ async fn show(
     Ok(End { count, ..End::default() })
 }
 
-async fn retry(control: &Control, selection: Selection) -> Result<End, Trouble> {
+async fn retry(control: &Control, selection: Selection, peer: Peer) -> Result<End, Trouble> {
     let queue = &control.queue;
+    let (who, told) = (audit::who(peer).await, told_selection(&selection));
     let (mut after, mut count) = (0, 0);
     loop {
         let (selection, now, mut rng) = (selection.clone(), queue.clock.now(), queue.rng());
+        let (who, told) = (who.clone(), told.clone());
         let chunk = queue
             .db
             .call(DbLane::Normal, move |tx| {
-                admin::retry(tx, &selection, after, now, &Policy::without_waits(), &mut rng)
+                let policy = Policy::without_waits();
+                let (moved, next) = admin::retry(tx, &selection, after, now, &policy, &mut rng)?;
+                let entry = || who.did(Act::Retry, now, &json!({ "selected": told, "count": moved }));
+                Ok((moved, next, (moved > 0).then(|| append(tx, entry())).transpose()?))
             })
             .await;
-        let (moved, next) = chunk.map_err(|error| Trouble::unavailable(&error))?;
+        let (moved, next, recorded) =
+            chunk.map_err(|error: CallError<RowError>| Trouble::unavailable(&error))?;
+        audit::said(recorded);
         count += moved;
         let Some(next) = next else { break };
         after = next;
@@ -295,14 +318,26 @@ async fn retry(control: &Control, selection: Selection) -> Result<End, Trouble> 
     Ok(End { count, ..End::default() })
 }
 
-async fn drop_selected(control: &Control, selection: Selection) -> Result<End, Trouble> {
+async fn drop_selected(control: &Control, selection: Selection, peer: Peer) -> Result<End, Trouble> {
     let queue = &control.queue;
+    let (who, told) = (audit::who(peer).await, told_selection(&selection));
     let (mut after, mut count) = (0, 0);
     loop {
-        let selection = selection.clone();
-        let chunk =
-            queue.db.call(DbLane::Normal, move |tx| admin::drop_selected(tx, &selection, after)).await;
-        let (paths, next) = chunk.map_err(|error| Trouble::unavailable(&error))?;
+        let (selection, now) = (selection.clone(), queue.clock.now());
+        let (who, told) = (who.clone(), told.clone());
+        let chunk = queue
+            .db
+            .call(DbLane::Normal, move |tx| {
+                let (paths, next) = admin::drop_selected(tx, &selection, after)?;
+                let count = paths.len();
+                let entry = || who.did(Act::Drop, now, &json!({ "selected": told, "count": count }));
+                let recorded = (count > 0).then(|| append(tx, entry())).transpose()?;
+                Ok((paths, next, recorded))
+            })
+            .await;
+        let (paths, next, recorded) =
+            chunk.map_err(|error: CallError<RowError>| Trouble::unavailable(&error))?;
+        audit::said(recorded);
         count += paths.len() as u64;
         let paths =
             paths.iter().filter_map(|path| nix_types::StorePath::parse(path.as_bytes()).ok()).collect();
@@ -318,16 +353,24 @@ async fn set_paused(
     control: &Arc<Control>,
     destination: Option<String>,
     paused: bool,
+    peer: Peer,
 ) -> Result<End, Trouble> {
     if let Some(name) = destination.clone() {
         destination_is_there(control, name).await?;
     }
+    let (who, now) = (audit::who(peer).await, control.queue.clock.now());
+    let act = if paused { Act::Pause } else { Act::Resume };
     let set = control
         .queue
         .db
-        .call(DbLane::Normal, move |tx| admin::set_paused(tx, destination.as_deref(), paused))
+        .call(DbLane::Normal, move |tx| {
+            let count = admin::set_paused(tx, destination.as_deref(), paused)?;
+            let detail = json!({ "destination": destination.as_deref().map(text), "count": count });
+            Ok((count as u64, append(tx, who.did(act, now, &detail))?))
+        })
         .await;
-    let count = set.map_err(|error| Trouble::unavailable(&error))? as u64;
+    let (count, recorded) = set.map_err(|error: CallError<RowError>| Trouble::unavailable(&error))?;
+    recorded.say();
     control.nudge_all();
     Ok(End { count, ..End::default() })
 }
@@ -354,8 +397,8 @@ impl Control {
         stop: Stop,
     ) -> Self {
         let (drain, verify) = (Mutex::new(()), Mutex::new(()));
-        let looks = Arc::new(Semaphore::new(LOOKS_MAX));
-        Self { queue, lanes, spool, admission, stop, drain, verify, looks }
+        let (backups, looks) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(LOOKS_MAX)));
+        Self { queue, lanes, spool, admission, stop, drain, verify, backups, looks }
     }
 
     /// Looks at something that may block, on a thread where that holds nobody up.

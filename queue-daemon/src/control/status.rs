@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 
 use super::protocol::{DestinationStatus, Status};
 use super::server::{Control, Trouble};
+use crate::backup;
 use crate::delivery::StateName;
 use crate::metrics::Reading;
+use crate::store::RowError;
 use crate::store::inspect::{self, DestinationCounts};
 
 impl Control {
@@ -58,12 +60,16 @@ impl Control {
                 (name, counts, breaker, oldest)
             })
             .collect();
+        let last_backup = queue.reader.with(|conn| Ok::<_, RowError>(backup::last_taken(conn)?))?;
         Ok(queue.metrics.text(&Reading {
             destinations: &rows,
             spool_files: self.spool.files(),
             gc_roots: queue.roots.count(),
             uptime: queue.clock.mono().since(queue.started),
             writer: queue.db.stats(),
+            state_free: backup::free_bytes(&queue.config.queue.state_dir).ok(),
+            database: backup::database_bytes(&queue.config.queue.state_dir),
+            last_backup,
         }))
     }
 

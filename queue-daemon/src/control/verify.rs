@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use nix_types::StorePath;
+use serde_json::json;
 use service_kit::clock::Time;
 use service_kit::telemetry::chain;
 use sqlite_kit::Lane as DbLane;
@@ -14,9 +15,12 @@ use tokio::io::AsyncWrite;
 
 use super::protocol::{End, FailureKind, Lost, Reply, Selection, Verified};
 use super::server::{Control, Trouble, no_destination, say};
+use crate::audit::{self, Act};
 use crate::delivery::StateName;
 use crate::lane::Lane;
+use crate::peer::Peer;
 use crate::push::{Check, Checked, Fault, Whole};
+use crate::store::audit::append;
 use crate::store::verify::{self as rows, Receipt};
 use crate::store::{RowError, admin, cache, inspect};
 
@@ -36,6 +40,7 @@ pub(super) struct Wish {
 pub(super) async fn verify(
     control: &Arc<Control>,
     wish: Wish,
+    peer: Peer,
     writer: &mut (impl AsyncWrite + Unpin),
 ) -> Result<End, Trouble> {
     let Ok(_one) = control.verify.try_lock() else {
@@ -46,7 +51,7 @@ pub(super) async fn verify(
     must_have_receipts(control, &wish).await?;
     let mut end = End::default();
     for lane in lanes {
-        let verified = verify_lane(control, &lane, &wish, writer).await?;
+        let verified = verify_lane(control, &lane, &wish, peer, writer).await?;
         end.count += verified.missing;
         end.refused += u64::from(verified.error.is_some());
         say(writer, &Reply::Verified(Box::new(verified))).await?;
@@ -90,6 +95,7 @@ async fn verify_lane(
     control: &Arc<Control>,
     lane: &Lane,
     wish: &Wish,
+    peer: Peer,
     writer: &mut (impl AsyncWrite + Unpin),
 ) -> Result<Verified, Trouble> {
     let until = control.queue.clock.now();
@@ -120,7 +126,7 @@ async fn verify_lane(
         say(writer, &Reply::Note(note)).await?;
     }
     if !wish.dry_run && !missing.is_empty() {
-        verified.requeued = requeue(control, lane, missing, lost).await?;
+        verified.requeued = requeue(control, lane, missing, lost, peer).await?;
     }
     Ok(verified)
 }
@@ -185,8 +191,10 @@ async fn requeue(
     lane: &Lane,
     missing: Vec<(Receipt, String)>,
     lost: Vec<StorePath>,
+    peer: Peer,
 ) -> Result<u64, Trouble> {
     let queue = &control.queue;
+    let who = super::audit::who(peer).await;
     let (row, now) = (lane.row(), queue.clock.now());
     for chunk in lost.chunks(PAGE as usize) {
         let chunk = chunk.to_vec();
@@ -203,9 +211,20 @@ async fn requeue(
             tracing::warn!(destination = %id, store.path = %path, "{id} has lost {path}, which is queued again: {why}");
         }
         let (chunk, now, mut rng) = (chunk.to_vec(), queue.clock.now(), queue.rng());
-        let written = queue.db.call(DbLane::Normal, move |tx| rows::requeue(tx, &chunk, now, &mut rng)).await;
+        let (who, id) = (who.clone(), lane.config.id.clone());
+        let written = queue.db.call(DbLane::Normal, move |tx| {
+            let moved = rows::requeue(tx, &chunk, now, &mut rng)?;
+            let paths = audit::list(chunk.iter().map(|(receipt, _)| receipt.path.as_str()));
+            let detail = json!({ "destination": id.as_str(), "count": moved, "missing": paths });
+            let entry = || who.did(Act::Requeue, now, &detail);
+            Ok((moved, (moved > 0).then(|| append(tx, entry())).transpose()?))
+        });
+        let written = written.await;
         unhold(control, held).await;
-        requeued += written.map_err(|error: sqlite_kit::CallError<RowError>| Trouble::unavailable(&error))?;
+        let (moved, recorded) =
+            written.map_err(|error: sqlite_kit::CallError<RowError>| Trouble::unavailable(&error))?;
+        super::audit::said(recorded);
+        requeued += moved;
         queue.say_changed();
         lane.nudge();
     }

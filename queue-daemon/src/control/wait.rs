@@ -6,12 +6,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use service_kit::clock::Mono;
+use service_kit::telemetry::chain;
+use sqlite_kit::{CallError, Lane as DbLane};
 use tokio::sync::MutexGuard;
 
 use super::protocol::{End, FailureKind, Selection};
 use super::server::{Control, Trouble};
-use crate::store::inspect;
+use crate::audit::{Act, Who};
+use crate::peer::Peer;
+use crate::queue::Queue;
+use crate::store::audit::append;
+use crate::store::{RowError, inspect};
 
 /// How often the table is looked at when nothing wakes the wait.
 const POLL: Duration = Duration::from_secs(1);
@@ -53,7 +60,11 @@ pub(super) async fn wait(
 
 /// Closes the intake, waits until nothing is owed, and leaves the intake closed for the end of the daemon. If that takes
 /// too long, or the future is dropped, the intake is open again.
-pub(super) async fn drain(control: &Arc<Control>, timeout_ms: Option<u64>) -> Result<Waited, Trouble> {
+pub(super) async fn drain(
+    control: &Arc<Control>,
+    timeout_ms: Option<u64>,
+    peer: Peer,
+) -> Result<Waited, Trouble> {
     let Ok(one) = control.drain.try_lock() else {
         let message =
             "another drain is under way; end it (Ctrl-C) before you begin one with another time limit";
@@ -64,26 +75,53 @@ pub(super) async fn drain(control: &Arc<Control>, timeout_ms: Option<u64>) -> Re
     }
     let clock = &control.queue.clock;
     let until = timeout_ms.map(|ms| clock.mono() + Duration::from_millis(ms));
-    let mut closed = Closed { control, drained: false, _one: one };
+    let who = super::audit::who(peer).await;
+    // Made first: a client that hangs up now calls off what is being written down.
+    let mut closed = Closed { control, settled: false, who: who.clone(), _one: one };
+    let noted = note_drain(&control.queue, who, Act::Drain, json!({ "timeout_ms": timeout_ms })).await;
+    if let Err(error) = noted {
+        closed.settled = true;
+        return Err(Trouble::unavailable(&error));
+    }
     control.queue.close_intake();
     tracing::info!("draining: the intake is closed, the daemon ends when nothing is owed");
     let waited = settled(control, Selection::default(), until, false, false).await?;
-    closed.drained = !waited.end.timed_out;
+    closed.settled = !waited.end.timed_out;
     Ok(waited)
+}
+
+/// Writes down that a drain began or was called off.
+async fn note_drain(queue: &Queue, who: Who, act: Act, detail: Value) -> Result<(), CallError<RowError>> {
+    let now = queue.clock.now();
+    let noted = queue.db.call(DbLane::Normal, move |tx| append(tx, who.did(act, now, &detail)));
+    noted.await?.say();
+    Ok(())
 }
 
 /// An intake that a drain has closed.
 struct Closed<'a> {
     control: &'a Control,
-    drained: bool,
+    /// There is nothing to be called off.
+    settled: bool,
+    who: Who,
     _one: MutexGuard<'a, ()>,
 }
 
 impl Drop for Closed<'_> {
     fn drop(&mut self) {
         // A daemon that stops has closed it for itself.
-        if !self.drained && !self.control.stop.is_requested() {
+        if !self.settled && !self.control.stop.is_requested() {
             self.control.queue.open_intake();
+            let (queue, who) = (Arc::clone(&self.control.queue), self.who.clone());
+            tokio::spawn(async move {
+                let noted = note_drain(&queue, who, Act::CallOffDrain, json!({})).await;
+                if let Err(error) = noted {
+                    tracing::error!(
+                        "that the drain was called off is not in the audit log: {}",
+                        chain(&error)
+                    );
+                }
+            });
             tracing::warn!(
                 "the drain was called off (its time was over, or whoever asked is gone): the intake is open again"
             );

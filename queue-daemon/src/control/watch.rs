@@ -29,8 +29,14 @@ impl Control {
         let status = self.destination_status(name, counts);
         let lane = self.lanes.iter().find(|lane| lane.config.id.as_str() == name);
         let is_counted = lane.is_some_and(|lane| match lane.config.kind {
-            CacheKind::Native { .. } => true,
-            CacheKind::NixCopy { .. } | CacheKind::Command { .. } | CacheKind::SignStore => false,
+            CacheKind::Native { .. }
+            | CacheKind::Ssh { .. }
+            | CacheKind::Attic { .. }
+            | CacheKind::Cachix { .. } => true,
+            CacheKind::NixCopy { .. }
+            | CacheKind::Command { .. }
+            | CacheKind::Cli { .. }
+            | CacheKind::SignStore => false,
         });
         let picture = self.queue.progress.of(name).map(|progress| progress.picture()).unwrap_or_default();
         let goes_on = !status.paused && status.breaker.as_deref() == Some("closed");

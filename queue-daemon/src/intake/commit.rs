@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use nix_types::StorePath;
+use nix_types::{DrvPath, StorePath};
+use serde_json::json;
 use service_kit::telemetry::chain;
 use sqlite_kit::{CallError, Lane as DbLane};
 use tokio::sync::oneshot;
@@ -15,12 +16,14 @@ use tokio::sync::oneshot;
 use super::admit::WakeLanes;
 use super::parse::Refusals;
 use super::prepare::Prepared;
+use crate::audit::{self, Act, Recorded, Who};
 use crate::delivery::StateName;
-use crate::model::{Answer, Request, Via};
+use crate::model::{Answer, DestinationId, Request, Via};
+use crate::peer::Peer;
 use crate::queue::Queue;
 use crate::roots::release_all;
-use crate::store::RowError;
 use crate::store::intake::{self, Known, NewDelivery};
+use crate::store::{self, RowError};
 
 /// Deliveries that one transaction takes in.
 const CHUNK: usize = 500;
@@ -96,7 +99,10 @@ async fn write(
         match write_chunk(queue, request, chunk, last, lane).await? {
             Chunk::Quota(why) => return Ok(Written::Quota(why)),
             Chunk::Known { accepted } => return Ok(Written::Taken { accepted, owed: 0 }),
-            Chunk::In { accepted, states } => {
+            Chunk::In { accepted, states, recorded } => {
+                if let Some(recorded) = recorded {
+                    recorded.say();
+                }
                 for (path, state) in states {
                     *owed.entry(path).or_default() |= state.is_live();
                 }
@@ -114,7 +120,7 @@ async fn write(
 enum Chunk {
     Known { accepted: u32 },
     Quota(String),
-    In { accepted: u32, states: Vec<(StorePath, StateName)> },
+    In { accepted: u32, states: Vec<(StorePath, StateName)>, recorded: Option<Recorded> },
 }
 
 async fn write_chunk(
@@ -129,6 +135,7 @@ async fn write_chunk(
     queue
         .db
         .call(lane, move |tx| {
+            let mut recorded = None;
             let row = match intake::known(tx, &request.key)? {
                 Some(Known::Complete(row)) => {
                     return Ok(Chunk::Known { accepted: intake::deliveries_of(tx, row)? });
@@ -144,6 +151,10 @@ async fn write_chunk(
                             "user {user} has {live} deliveries queued (quota_per_uid)"
                         )));
                     }
+                    if let Some(who) = &request.operator {
+                        recorded =
+                            Some(store::audit::append(tx, who.did(Act::Push, now, &pushed(&request)))?);
+                    }
                     intake::insert_request(tx, &request, now)?
                 }
             };
@@ -152,12 +163,22 @@ async fn write_chunk(
                 states.push((new.path.clone(), intake::want(tx, row, &request, new, now, &mut rng)?));
             }
             if !last {
-                return Ok(Chunk::In { accepted: 0, states });
+                return Ok(Chunk::In { accepted: 0, states, recorded });
             }
             intake::complete_request(tx, row)?;
-            Ok(Chunk::In { accepted: intake::deliveries_of(tx, row)?, states })
+            Ok(Chunk::In { accepted: intake::deliveries_of(tx, row)?, states, recorded })
         })
         .await
+}
+
+/// What the audit log tells of a push.
+fn pushed(request: &Request) -> serde_json::Value {
+    json!({
+        "paths": audit::list(request.paths.iter().map(StorePath::as_str)),
+        "to": audit::list(request.destinations.iter().map(DestinationId::as_str)),
+        "tag": request.tag.as_deref().map(audit::text),
+        "priority": request.priority,
+    })
 }
 
 /// Lets held paths go. Those that are owed need no question: their roots stay until they are settled.
@@ -179,20 +200,47 @@ async fn let_go(queue: &Arc<Queue>, held: Vec<StorePath>, ends: Ends) {
 }
 
 /// Claims and their ends go straight to the table: they touch no path.
-pub(crate) async fn write_claim(queue: &Queue, claim: intake::NewClaim) -> Answer {
+pub(crate) async fn write_claim(queue: &Queue, claim: intake::NewClaim, peer: Peer) -> Answer {
     let accepted = u32::try_from(claim.drvs.len()).unwrap_or(u32::MAX);
     if let Some(unknown) = claim.destinations.iter().find(|id| queue.destination(id).is_none()) {
         return Answer::Refused { why: format!("destination `{unknown}` is not configured") };
     }
-    let written = queue.db.call(DbLane::Urgent, move |tx| intake::put_claim(tx, &claim)).await;
-    after_write(written.map(|()| accepted))
+    let (who, now) = (Who::at(peer), queue.clock.now());
+    let detail = json!({
+        "claim": hex(&claim.key),
+        "drvs": audit::list(claim.drvs.iter().map(DrvPath::as_str)),
+        "to": audit::list(claim.destinations.iter().map(DestinationId::as_str)),
+        "repository": claim.origin.repository.as_deref().map(audit::text),
+        "branch": claim.origin.branch.as_deref().map(audit::text),
+        "commit": claim.origin.commit.as_deref().map(audit::text),
+        "until": claim.until.to_string(),
+    });
+    let written = queue.db.call(DbLane::Urgent, move |tx| {
+        intake::put_claim(tx, &claim)?;
+        store::audit::append(tx, who.did(Act::Claim, now, &detail))
+    });
+    after_write(written.await.map(|recorded| {
+        recorded.say();
+        accepted
+    }))
 }
 
 /// Ends a claim.
-pub(crate) async fn end_claim(queue: &Queue, key: [u8; 16], drvs: Vec<nix_types::DrvPath>) -> Answer {
-    let now = queue.clock.now();
-    let written = queue.db.call(DbLane::Urgent, move |tx| intake::end_claim(tx, &key, &drvs, now)).await;
-    after_write(written.map(|ended| u32::try_from(ended).unwrap_or(u32::MAX)))
+pub(crate) async fn end_claim(queue: &Queue, key: [u8; 16], drvs: Vec<DrvPath>, peer: Peer) -> Answer {
+    let (who, now) = (Who::at(peer), queue.clock.now());
+    let detail = json!({ "claim": hex(&key), "drvs": audit::list(drvs.iter().map(DrvPath::as_str)) });
+    let written = queue.db.call(DbLane::Urgent, move |tx| {
+        let ended = intake::end_claim(tx, &key, &drvs, now)?;
+        Ok((ended, store::audit::append(tx, who.did(Act::Unclaim, now, &detail))?))
+    });
+    after_write(written.await.map(|(ended, recorded)| {
+        recorded.say();
+        u32::try_from(ended).unwrap_or(u32::MAX)
+    }))
+}
+
+fn hex(key: &[u8; 16]) -> String {
+    key.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn after_write(written: Result<u32, CallError<RowError>>) -> Answer {

@@ -31,16 +31,24 @@ pub(crate) struct Parsed {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Refusals {
     reasons: Vec<String>,
+    /// How many the reasons are about.
+    told: usize,
     count: usize,
 }
 
 impl Refusals {
     /// One path more; `reason` is one sentence.
     pub(crate) fn add(&mut self, reason: impl FnOnce() -> String) {
-        if self.count < REASONS_MAX {
+        self.add_all(1, reason);
+    }
+
+    /// So many paths more, for one reason.
+    pub(crate) fn add_all(&mut self, paths: usize, reason: impl FnOnce() -> String) {
+        if self.reasons.len() < REASONS_MAX {
             self.reasons.push(reason());
+            self.told += paths;
         }
-        self.count += 1;
+        self.count += paths;
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -51,7 +59,7 @@ impl Refusals {
 impl fmt::Display for Refusals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.reasons.join("; "))?;
-        match self.count - self.reasons.len() {
+        match self.count - self.told {
             0 => Ok(()),
             more => write!(f, "; and {more} more"),
         }
@@ -97,6 +105,7 @@ pub(crate) fn enqueue(payload: &[u8], uid: u32, via: Via) -> Result<Parsed, Stri
         trust: frame.trust,
         priority: frame.priority.unwrap_or(0),
         made: i64::try_from(frame.made_ms).ok().map(Time::from_ms),
+        operator: None,
     };
     Ok(Parsed { request, refused })
 }

@@ -18,7 +18,7 @@ use crate::lane::facts;
 use crate::model::{Answer, Claim, DestinationId, Request, Via};
 use crate::peer;
 use crate::queue::Queue;
-use crate::route::route;
+use crate::route::{Routed, narrowed, route};
 use crate::store::intake::{self, NewDelivery};
 
 /// Prepares requests.
@@ -34,6 +34,14 @@ pub(super) struct Prepared {
     pub(super) destinations: Vec<DestinationId>,
     pub(super) held: Vec<StorePath>,
     pub(super) refused: Refusals,
+}
+
+/// What holds for every path of a request.
+struct Plan {
+    /// Where they go, claims aside.
+    to: Vec<DestinationId>,
+    /// Whether the tag and the derivation replace what another user said.
+    may_retell: bool,
 }
 
 impl Preparer {
@@ -56,11 +64,12 @@ impl Preparer {
     /// # Errors
     /// The answer, when nothing can be taken in.
     pub(super) fn prepare(&self, parsed: Parsed) -> Result<Prepared, Answer> {
-        let Parsed { mut request, refused } = parsed;
+        let Parsed { mut request, mut refused } = parsed;
         self.find_outputs(&mut request)?;
+        let plan = Plan { to: self.route(&request, &mut refused)?, may_retell: self.may_retell(&request) };
         let mut prepared =
             Prepared { request, deliveries: vec![], destinations: vec![], held: vec![], refused };
-        match self.fill(&mut prepared) {
+        match self.fill(&plan, &mut prepared) {
             Ok(()) => Ok(prepared),
             Err(answer) => {
                 self.unhold(prepared.held);
@@ -85,12 +94,29 @@ impl Preparer {
         }
     }
 
-    fn fill(&self, prepared: &mut Prepared) -> Result<(), Answer> {
+    /// Where the request goes, claims aside. A destination that it names and that keeps it out is told by name, and so is
+    /// any when none takes it.
+    fn route(&self, request: &Request, refused: &mut Refusals) -> Result<Vec<DestinationId>, Answer> {
+        let routed = route(request.source, request.work(), &request.destinations, &self.queue.doors);
+        let Routed { to, kept_out } = routed.map_err(|error| Answer::Refused { why: error.to_string() })?;
+        for (id, refusal) in &kept_out {
+            let why = || format!("destination `{id}` does not take this: {refusal}");
+            tracing::info!(destination = %id, "a request of the CI goes elsewhere: {}", why());
+            if to.is_empty() || !request.destinations.is_empty() {
+                refused.add_all(request.paths.len(), why);
+            }
+        }
+        if to.is_empty() && !kept_out.is_empty() {
+            return Err(Answer::Refused { why: refused.to_string() });
+        }
+        Ok(to)
+    }
+
+    fn fill(&self, plan: &Plan, prepared: &mut Prepared) -> Result<(), Answer> {
         // Held first and looked at then: a path that is valid now stays valid.
         self.hold(prepared)?;
-        let may_retell = self.may_retell(&prepared.request);
         let held = std::mem::take(&mut prepared.held);
-        let done = held.iter().try_for_each(|path| self.prepare_path(path, may_retell, prepared));
+        let done = held.iter().try_for_each(|path| self.prepare_path(path, plan, prepared));
         prepared.held = held;
         done
     }
@@ -113,12 +139,7 @@ impl Preparer {
         told.map_err(|error| cannot("the request", &error))
     }
 
-    fn prepare_path(
-        &self,
-        path: &StorePath,
-        may_retell: bool,
-        prepared: &mut Prepared,
-    ) -> Result<(), Answer> {
+    fn prepare_path(&self, path: &StorePath, plan: &Plan, prepared: &mut Prepared) -> Result<(), Answer> {
         let info = match self.store.path_info(path) {
             Ok(info) => info,
             Err(error) if is_for_good(&error) => {
@@ -134,42 +155,36 @@ impl Preparer {
             }
             tracing::warn!(store.path = %path, "{path} vanished from the store before it was taken in");
         }
-        let claim = self.claim_on(&prepared.request, info.as_ref())?;
-        let request = &prepared.request;
-        let routed =
-            route(request.source, request.trust, &request.destinations, claim.as_ref(), &self.queue.doors)
-                .map_err(|error| Answer::Refused { why: error.to_string() })?;
-        for id in routed {
-            self.prepare_delivery(path, id, info.as_ref(), may_retell, prepared);
+        let claims = self.claims_on(&prepared.request, info.as_ref())?;
+        let to = narrowed(&plan.to, &claims, &self.queue.doors);
+        for id in plan.to.iter().filter(|id| !to.contains(id)) {
+            tracing::info!(destination = %id, store.path = %path, "{path} is not queued for {id}: a CI claims it for elsewhere");
+        }
+        for id in to {
+            self.prepare_delivery(path, id, info.as_ref(), plan.may_retell, prepared);
         }
         Ok(())
     }
 
-    /// The claim on what built this path: the derivation that is named and the one the store remembers. Where both are
-    /// claimed, both hold: to name another derivation widens nothing.
-    fn claim_on(&self, request: &Request, info: Option<&PathInfo>) -> Result<Option<Claim>, Answer> {
+    /// The claims on what built this path: on the derivation that is named and on the one the store remembers. Where both
+    /// are claimed, both hold: to name another derivation widens nothing.
+    fn claims_on(&self, request: &Request, info: Option<&PathInfo>) -> Result<Vec<Claim>, Answer> {
         if request.source == Source::Ci {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let named = request.drv.as_ref().map(|drv| drv.as_str().to_owned());
         let remembered = info.and_then(|info| info.deriver.as_ref()).map(|drv| drv.as_str().to_owned());
         let made = self.made(request);
-        let mut held: Option<Claim> = None;
+        let mut claims = Vec::new();
         for drv in named.into_iter().chain(remembered) {
-            match self.queue.reader.with(|conn| intake::claim_on(conn, &drv, made)) {
-                Ok(Some(claim)) => {
-                    held = Some(match held {
-                        None => claim,
-                        Some(other) => other.and(&claim),
-                    });
-                }
-                Ok(None) => {}
+            match self.queue.reader.with(|conn| intake::claims_on(conn, &drv, made)) {
+                Ok(more) => claims.extend(more),
                 Err(error) => {
                     return Err(Answer::Busy { why: format!("claims cannot be read: {}", chain(&error)) });
                 }
             }
         }
-        Ok(held)
+        Ok(claims)
     }
 
     /// Claims are looked at as they stood when the request was made: one that lay in the spool while the CI ended its

@@ -17,7 +17,7 @@ use super::admit::Admission;
 use super::commit::{end_claim, write_claim};
 use super::parse;
 use crate::model::{Answer, Origin, Request, Via};
-use crate::peer::{self, Denied};
+use crate::peer::{self, Denied, Peer};
 use crate::queue::Queue;
 
 /// Connections served at once; further ones wait in the kernel's backlog.
@@ -51,7 +51,7 @@ pub(crate) async fn serve(queue: Arc<Queue>, admission: Admission, listener: Uni
 }
 
 async fn converse(queue: &Queue, admission: &Admission, mut stream: UnixStream, stop: &Stop) {
-    let Ok(peer) = stream.peer_cred() else { return };
+    let Ok(peer) = Peer::of(&stream) else { return };
     let mut buffer = Vec::new();
     let mut first = true;
     loop {
@@ -65,7 +65,7 @@ async fn converse(queue: &Queue, admission: &Admission, mut stream: UnixStream, 
             Answer::Busy { why: format!("no whole frame within {FRAME_TIME:?}") }
         };
         let answer = match read {
-            Ok(Ok(Some(kind))) => answer(queue, admission, kind, &buffer, peer.uid(), peer.gid()).await,
+            Ok(Ok(Some(kind))) => answer(queue, admission, kind, &buffer, peer).await,
             Ok(Ok(None)) => return,
             Ok(Err(NoFrame::Bad(why))) => Answer::Refused { why },
             Ok(Err(NoFrame::Late)) => late(),
@@ -124,15 +124,8 @@ async fn read_frame(
     }
 }
 
-async fn answer(
-    queue: &Queue,
-    admission: &Admission,
-    kind: Kind,
-    payload: &[u8],
-    uid: u32,
-    gid: u32,
-) -> Answer {
-    let taken = take(queue, admission, kind, payload, uid, gid).await;
+async fn answer(queue: &Queue, admission: &Admission, kind: Kind, payload: &[u8], peer: Peer) -> Answer {
+    let taken = take(queue, admission, kind, payload, peer).await;
     taken.unwrap_or_else(Answer::from)
 }
 
@@ -141,9 +134,9 @@ async fn take(
     admission: &Admission,
     kind: Kind,
     payload: &[u8],
-    uid: u32,
-    gid: u32,
+    peer: Peer,
 ) -> Result<Answer, Denied> {
+    let Peer { uid, gid, .. } = peer;
     peer::may_enqueue(&queue.config.queue, uid, Some(gid))?;
     if queue.intake_is_closed() {
         return Ok(Answer::Busy { why: "the daemon is stopping".into() });
@@ -157,12 +150,12 @@ async fn take(
         Kind::Claim => {
             peer::may_speak_for_ci(&queue.config.queue, uid)?;
             let claim = parse::claim(payload, uid, queue.clock.now()).map_err(Denied::No)?;
-            write_claim(queue, claim).await
+            write_claim(queue, claim, peer).await
         }
         Kind::Unclaim => {
             peer::may_speak_for_ci(&queue.config.queue, uid)?;
             let (key, drvs) = parse::unclaim(payload).map_err(Denied::No)?;
-            end_claim(queue, key, drvs).await
+            end_claim(queue, key, drvs, peer).await
         }
         Kind::Ack => Answer::Refused { why: "an acknowledgement is not for the daemon".into() },
     })

@@ -113,6 +113,9 @@ impl Lane {
             match applied {
                 Applied::Moved(state) => {
                     self.queue.metrics.settled(id, *state, now.since(outcome.queued), outcome.bytes);
+                    if let Event::Failed { class, .. } = &outcome.settlement.event {
+                        self.queue.metrics.failed(id, *class);
+                    }
                     if let (StateName::Done, Some(progress)) = (state, self.queue.progress.of(id.as_str())) {
                         progress.done(outcome.nar_bytes);
                     }

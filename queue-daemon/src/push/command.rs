@@ -1,8 +1,9 @@
-//! A program of the operator's as a destination (`cache_type = "command"`).
+//! A program as a destination: the operator's (`cache_type = "command"`), or a service's own (`driver = "cli"`).
 //!
 //! In flows a batch of one derivation; out flows one run of the program, without a shell, with `OUT_PATHS` and
 //! `DRV_PATH` in its environment as Nix' own hook has them. Exit 0 means delivered; the program's word is the
-//! receipt. What it prints goes to the logs' tail, never to a terminal.
+//! receipt. A service's own program has the paths behind its arguments instead, and finds its token where it always does:
+//! in the daemon's environment or its own file. What it prints goes to the logs' tail, never to a terminal.
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ const PATHS_MAX: usize = 24;
 const EXIT_REFUSED: i32 = 65;
 /// `EX_UNAVAILABLE` and `EX_TEMPFAIL`: the destination cannot be reached now.
 const EXIT_UNREACHABLE: [i32; 2] = [69, 75];
+/// Where programs look for keys of AWS.
+const AWS_OWN: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 /// How much of its output is kept.
 const TAIL_BYTES: usize = 4_096;
 
@@ -33,12 +36,26 @@ pub(crate) struct Command {
     argv: Vec<String>,
     timeout: Duration,
     credentials: Option<Arc<Credentials>>,
+    /// The kind's word.
+    kind: &'static str,
+    /// Whether paths are arguments, and exit codes without a meaning of ours.
+    is_cli: bool,
 }
 
 impl Command {
     /// An engine that runs `argv`, which is not empty.
     pub(crate) fn new(argv: Vec<String>, timeout: Duration, credentials: Option<Arc<Credentials>>) -> Self {
-        Self { argv, timeout, credentials }
+        Self { argv, timeout, credentials, kind: "command", is_cli: false }
+    }
+
+    /// An engine that runs a service's own program, `argv` and the paths of a batch behind it.
+    pub(crate) fn cli(
+        kind: &'static str,
+        argv: Vec<String>,
+        timeout: Duration,
+        credentials: Option<Arc<Credentials>>,
+    ) -> Self {
+        Self { argv, timeout, credentials, kind, is_cli: true }
     }
 
     fn spec(&self, batch: &[Leased], given: Option<&Variables>) -> Spec {
@@ -53,14 +70,34 @@ impl Command {
             set("WATCHDOG_USEC", None),
             set("WATCHDOG_PID", None),
         ];
+        if given.is_some() {
+            // Whoever is given credentials needs no others.
+            changes.extend(AWS_OWN.map(|name| set(name, None)));
+        }
         changes.extend(given.into_iter().flat_map(Variables::changes));
         let mut spec = Spec::new(&self.argv[0]).args(&self.argv[1..]);
+        if self.is_cli {
+            changes.retain(|(name, _)| name != "OUT_PATHS" && name != "DRV_PATH");
+            spec = spec.args(&paths);
+        }
         spec.env = Environment { clear: false, changes };
         spec.silent = Some(self.timeout);
         let room = given.map_or(TAIL_BYTES, |given| given.room(TAIL_BYTES));
         spec.stdout_tail = room;
         spec.stderr_tail = room;
         spec
+    }
+
+    /// The codes of a service's own program say nothing of whose fault it was.
+    fn blame(&self, fault: Fault) -> Fault {
+        match fault {
+            Fault::Failed { class: FaultClass::Refused | FaultClass::Unreachable, why, output }
+                if self.is_cli =>
+            {
+                Fault::Failed { class: FaultClass::Failed, why, output }
+            }
+            fault => fault,
+        }
     }
 
     async fn run(&self, batch: &[Leased], stop: &Stop) -> Result<(), Fault> {
@@ -74,19 +111,19 @@ impl Command {
             given.hide(&mut outcome.stdout_tail, TAIL_BYTES);
             given.hide(&mut outcome.stderr_tail, TAIL_BYTES);
         }
-        judge(&self.argv[0], &outcome)
+        judge(&self.argv[0], &outcome).map_err(|fault| self.blame(fault))
     }
 }
 
 impl Push for Command {
     fn kind(&self) -> &'static str {
-        "command"
+        self.kind
     }
 
     fn rules(&self) -> Rules {
         Rules {
             paths_max: PATHS_MAX,
-            one_drv: true,
+            one_drv: !self.is_cli,
             closure: false,
             exclusive: false,
             gather: Duration::ZERO,
@@ -103,7 +140,7 @@ impl Push for Command {
             self.run(batch.leased, stop).await?;
             reports.sent();
             for (place, leased) in batch.leased.iter().enumerate() {
-                reports.delivered(place, json!({ "kind": "command", "exit": 0 }), leased.nar_bytes);
+                reports.delivered(place, json!({ "kind": self.kind, "exit": 0 }), leased.nar_bytes);
             }
             Ok(Pushed::default())
         })

@@ -13,6 +13,7 @@ use object_kit::aws::Keys;
 use object_kit::{Line, Login, Teller, Work};
 use secrets::{Means, Reader, Redactor, Secret, SecretError, Source, Values};
 use service_kit::clock::Clock;
+use service_kit::http::Reach;
 use service_kit::telemetry::chain;
 use tokio::task::JoinHandle;
 
@@ -61,7 +62,7 @@ impl Credentials {
         let means = Means {
             lookup: lookup(),
             runner: Some(runner()),
-            line: Line::new(clock.clone(), USER_AGENT),
+            line: Line::new(clock.clone(), USER_AGENT, Reach::Private),
             kept: cache.credentials_ttl,
         };
         let reader = Reader::new(source, means);
@@ -94,6 +95,47 @@ impl Credentials {
         Ok(Variables { values, redactor })
     }
 
+    /// A token for a service, if the source has any.
+    ///
+    /// # Errors
+    /// [`FaultClass::Unreachable`] when it cannot be had: no path is to blame.
+    pub(crate) async fn token(&self) -> Result<Option<Secret>, Fault> {
+        Ok(self.token_and_signing_key().await?.0)
+    }
+
+    /// The same, and a key to sign with.
+    ///
+    /// # Errors
+    /// As [`token`](Self::token).
+    pub(crate) async fn token_and_signing_key(&self) -> Result<(Option<Secret>, Option<Secret>), Fault> {
+        let failed = |why: String| Fault::failed(FaultClass::Unreachable, why);
+        let values = self.reader.read().await.map_err(|error| failed(chain(&error)))?;
+        let named = |words: &[&str]| self.named(&values, words).map_err(|error| failed(error.to_string()));
+        let (token, key) = (named(&["TOKEN"])?, named(&["SIGNING_KEY"])?);
+        let token = token.or_else(|| values.only().filter(|_| key.is_none())).cloned();
+        if token.is_none() && !self.are_none() {
+            let names: Vec<&str> = values.names().collect();
+            let what = format!("there is no token in what it gives ({})", names.join(", "));
+            return Err(failed(
+                self.of_no_use(what, "name it TOKEN, or so that it ends in _TOKEN").to_string(),
+            ));
+        }
+        Ok((token, key.cloned()))
+    }
+
+    /// What to mend when a service refuses what the source gives.
+    pub(crate) fn remedy(&self) -> String {
+        let kind = self.reader.source().kind();
+        format!(
+            "what `credentials` ({kind}) gives has to be a token that may read from and write to this cache"
+        )
+    }
+
+    /// The next value is not from memory.
+    pub(crate) async fn forget_what_was_refused(&self) {
+        self.reader.forget().await;
+    }
+
     fn of_no_use(&self, what: impl Into<String>, remedy: &'static str) -> OfNoUse {
         OfNoUse { kind: self.reader.source().kind(), what: what.into(), remedy }
     }
@@ -121,12 +163,28 @@ impl Credentials {
         }
     }
 
+    /// The two keys of a bucket: AWS' own names, or one pair of names that end so, as `MINIO_ACCESS_KEY` does.
+    fn keys<'a>(&self, values: &'a Values) -> Result<(&'a Secret, &'a Secret), BoxError> {
+        if values.get("AWS_ACCESS_KEY_ID").is_none() {
+            let secret = self.named(values, &["SECRET_KEY", "SECRET_ACCESS_KEY"])?;
+            let id = self.named(values, &["ACCESS_KEY", "ACCESS_KEY_ID"])?;
+            if let Some(pair) = id.zip(secret) {
+                return Ok(pair);
+            }
+        }
+        Ok((values.need("AWS_ACCESS_KEY_ID")?, values.need("AWS_SECRET_ACCESS_KEY")?))
+    }
+
     /// The value that has one of these names, or one that ends so: `CACHE_TOKEN` is a token.
     fn named<'a>(&self, values: &'a Values, words: &[&str]) -> Result<Option<&'a Secret>, BoxError> {
         let is_it = |name: &str| {
             let name = name.to_ascii_uppercase().replace('-', "_");
             words.iter().any(|word| {
-                name.strip_suffix(word).is_some_and(|rest| rest.is_empty() || rest.ends_with('_'))
+                let rest = name.strip_suffix(word);
+                // `X_SECRET_ACCESS_KEY` is the other key.
+                let other =
+                    word.starts_with("ACCESS_KEY") && rest.is_some_and(|rest| rest.ends_with("SECRET_"));
+                !other && rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('_'))
             })
         };
         let mut found = values.iter().filter(|(name, value)| is_it(name) && !value.reveal().is_empty());
@@ -154,11 +212,9 @@ impl Teller<Keys> for Credentials {
     fn tell(&self) -> Work<'_, Result<Keys, BoxError>> {
         Box::pin(async move {
             let values = self.values().await?;
-            Ok(Keys {
-                id: values.need("AWS_ACCESS_KEY_ID")?.reveal().to_owned(),
-                secret: values.need("AWS_SECRET_ACCESS_KEY")?.clone(),
-                session: values.get("AWS_SESSION_TOKEN").cloned(),
-            })
+            let (id, secret) = self.keys(&values)?;
+            let session = values.get("AWS_SESSION_TOKEN").cloned();
+            Ok(Keys { id: id.reveal().to_owned(), secret: secret.clone(), session })
         })
     }
 

@@ -5,10 +5,12 @@
 
 pub(crate) mod command;
 pub(crate) mod credentials;
-mod keys;
+pub(crate) mod hosted;
+pub(crate) mod keys;
 pub(crate) mod native;
 pub(crate) mod nix_copy;
 pub(crate) mod sign;
+pub(crate) mod ssh;
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -24,6 +26,8 @@ use tokio::sync::mpsc;
 use crate::delivery::FaultClass;
 pub use crate::store::lease::Leased;
 #[doc(hidden)] // for the fuzz targets
+pub use hosted::cachix_file::records as dhall_records;
+#[doc(hidden)] // the same
 pub use native::encoding::undo as stored_text;
 
 /// A future an engine returns.

@@ -26,7 +26,7 @@ const PATHS_MAX: usize = 256;
 pub(crate) struct NixCopy {
     commands: NixCommands,
     url: StoreUrl,
-    /// The destination as receipts and messages name it: without keys, and with credentials hidden.
+    /// The destination as receipts and messages name it, with credentials hidden.
     shown: String,
     /// Keys that sign the batch in the local store first (`sign_store`).
     sign_first: Vec<PathBuf>,
@@ -34,19 +34,13 @@ pub(crate) struct NixCopy {
 }
 
 impl NixCopy {
-    /// An engine that copies to `url`, which is `named` with its keys.
-    pub(crate) fn new(
-        named: &StoreUrl,
-        url: &StoreUrl,
-        timeout: Duration,
-        queue: &QueueConfig,
-        store: Arc<dyn Store>,
-    ) -> Self {
+    /// An engine that copies to `url`.
+    pub(crate) fn new(url: &StoreUrl, timeout: Duration, queue: &QueueConfig, store: Arc<dyn Store>) -> Self {
         let sign_first = if queue.sign_store { queue.signing_key_files.clone() } else { Vec::new() };
         Self {
             commands: commands(timeout, queue),
             url: url.clone(),
-            shown: named.to_string(),
+            shown: url.to_string(),
             sign_first,
             store,
         }

@@ -15,10 +15,12 @@ use serde_json::json;
 use service_kit::shutdown::Stop;
 use service_kit::telemetry::chain;
 
+use super::keys::{self, Ring};
 use super::nix_copy::{commands, fault, paths};
-use super::{Batch, Check, Checked, Fault, Leased, Push, Pushed, Reports, Rules, Whole, Work, keys};
-use crate::config::QueueConfig;
+use super::{Batch, Check, Checked, Fault, Leased, Push, Pushed, Reports, Rules, Whole, Work};
+use crate::config::CacheConfig;
 use crate::delivery::FaultClass;
+use crate::queue::Queue;
 
 /// Paths of one batch.
 const PATHS_MAX: usize = 256;
@@ -26,14 +28,17 @@ const PATHS_MAX: usize = 256;
 /// The engine.
 pub(crate) struct SignStore {
     commands: NixCommands,
-    key_files: Vec<PathBuf>,
+    keys: Arc<Ring>,
     store: Arc<dyn Store>,
 }
 
 impl SignStore {
-    /// An engine that signs with every key of `queue`.
-    pub(crate) fn new(timeout: Duration, queue: &QueueConfig, store: Arc<dyn Store>) -> Self {
-        Self { commands: commands(timeout, queue), key_files: queue.signing_key_files.clone(), store }
+    /// An engine that signs with every key of the configuration.
+    pub(crate) fn new(cache: &CacheConfig, queue: &Queue) -> Self {
+        let settings = &queue.config.queue;
+        let keys = Ring::new(&cache.id, settings.signing_key_files.clone(), queue);
+        let store = Arc::clone(&queue.store);
+        Self { commands: commands(cache.timeout, settings), keys: Arc::new(keys), store }
     }
 
     /// Signs in this process and has the Nix daemon add what is missing; without a daemon Nix' own command does both.
@@ -46,7 +51,7 @@ impl SignStore {
             Err(StoreError::NotValid { path }) => return Err(Fault::Gone(path)),
             Err(error) => return Err(unreachable(chain(&error))),
         }
-        for key in &self.key_files {
+        for key in self.keys.files() {
             let signed = self.commands.sign(key, &paths(batch.leased), stop.requested()).await;
             signed.map_err(|error| fault(&error, &*self.store))?;
         }
@@ -147,8 +152,8 @@ impl Push for SignStore {
         stop: &'a Stop,
     ) -> Work<'a, Result<Pushed, Fault>> {
         Box::pin(async move {
-            let files = self.key_files.clone();
-            let read = tokio::task::spawn_blocking(move || keys::read_all(&files));
+            let ring = Arc::clone(&self.keys);
+            let read = tokio::task::spawn_blocking(move || ring.read());
             let keys = Arc::new(read.await.expect("reading a key does not panic: it returns its errors")?);
             self.sign(batch, &keys, stop).await?;
             reports.sent();
@@ -163,7 +168,7 @@ impl Push for SignStore {
         _: &'a mut Whole,
         stop: &'a Stop,
     ) -> Work<'a, Result<Checked, Fault>> {
-        let (store, files, paths) = (Arc::clone(&self.store), self.key_files.clone(), paths.to_vec());
+        let (store, files, paths) = (Arc::clone(&self.store), self.keys.files().to_vec(), paths.to_vec());
         Box::pin(async move {
             let looked = tokio::task::spawn_blocking(move || check_all(&*store, &files, &paths));
             let Some(checked) = stop.or(looked).await else { return Err(Fault::Cancelled) };

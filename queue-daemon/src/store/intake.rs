@@ -289,22 +289,23 @@ pub(crate) fn end_claim(
     Ok(ended)
 }
 
-/// What the claims on a derivation allow together that held at `made` or later; `None` without any.
-pub(crate) fn claim_on(conn: &Connection, drv: &str, made: Time) -> Result<Option<Claim>, RowError> {
-    let mut statement =
-        conn.prepare_cached("SELECT destinations FROM claim WHERE drv = ?1 AND until_ms > ?2")?;
+/// The claims on a derivation that held at `made` or later: one for each run that builds it.
+pub(crate) fn claims_on(conn: &Connection, drv: &str, made: Time) -> Result<Vec<Claim>, RowError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT destinations, repository, branch, commit_id, trust FROM claim WHERE drv = ?1 AND until_ms > ?2",
+    )?;
     let mut rows = statement.query(params![drv, ms(made)])?;
-    let mut together: Option<Claim> = None;
+    let mut claims = Vec::new();
     while let Some(row) = rows.next()? {
         let list: String = row.get(0)?;
-        let claim =
-            Claim { destinations: list.split(',').filter_map(|id| DestinationId::parse(id).ok()).collect() };
-        together = Some(match together {
-            None => claim,
-            Some(other) => other.and(&claim),
+        let trust: Option<u8> = row.get(4)?;
+        claims.push(Claim {
+            destinations: list.split(',').filter_map(|id| DestinationId::parse(id).ok()).collect(),
+            origin: Origin { repository: row.get(1)?, branch: row.get(2)?, commit: row.get(3)? },
+            trust: trust.and_then(Trust::from_number),
         });
     }
-    Ok(together)
+    Ok(claims)
 }
 
 /// Forgets claims that ended before `before`, at most `limit`.

@@ -102,7 +102,11 @@ pub(crate) fn end_outage_waits(
     Ok(waiting.len())
 }
 
-/// True when a destination has something that could be leased at `now`; a probe may also take what still waits.
+/// What a probe may take: also what still waits, but for what cannot be read here, which asks nothing of the destination
+/// and would be tried again and again at the speed of the disk. That waits for its time.
+const OF_PROBE: &str = "(state = 0 OR last_class IS NOT 'local')";
+
+/// True when a destination has something that could be leased at `now`.
 pub(crate) fn has_work(
     conn: &Connection,
     destination: i64,
@@ -110,11 +114,13 @@ pub(crate) fn has_work(
     now: Time,
     policy: &Policy,
 ) -> Result<bool, RowError> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM delivery WHERE state = 0 AND destination = ?1)
-      OR EXISTS (SELECT 1 FROM delivery WHERE state = 4 AND destination = ?1
-                 AND (?2 OR not_before_ms <= ?3 OR not_before_ms > ?4))";
+    let sql = format!(
+        "SELECT EXISTS (SELECT 1 FROM delivery WHERE state = 0 AND destination = ?1)
+          OR EXISTS (SELECT 1 FROM delivery WHERE state = 4 AND destination = ?1
+                     AND ((?2 AND {OF_PROBE}) OR not_before_ms <= ?3 OR not_before_ms > ?4))"
+    );
     let parameters = params![destination, probe, ms(now), ms(now + policy.backoff_max)];
-    Ok(conn.prepare_cached(sql)?.query_row(parameters, |row| row.get(0))?)
+    Ok(conn.prepare_cached(&sql)?.query_row(parameters, |row| row.get(0))?)
 }
 
 /// When the next waiting delivery of a destination is due.
@@ -173,9 +179,9 @@ pub(crate) fn lease(
 
 fn candidates(tx: &Connection, destination: i64, appetite: Appetite) -> Result<Vec<Candidate>, RowError> {
     let (states, order, limit) = match appetite {
-        Appetite::Probe => ("state IN (0, 4)", "tried_ms, priority DESC, id", 1),
+        Appetite::Probe => (format!("state IN (0, 4) AND {OF_PROBE}"), "tried_ms, priority DESC, id", 1),
         // Outputs of one derivation are inserted side by side: a short look ahead finds them.
-        Appetite::Batch(rules) => ("state = 0", "priority DESC, id", rules.paths_max + 32),
+        Appetite::Batch(rules) => ("state = 0".to_owned(), "priority DESC, id", rules.paths_max + 32),
     };
     let sql = format!(
         "SELECT id, path, drv, attempts, nar_bytes, queued_ms, last_class FROM delivery

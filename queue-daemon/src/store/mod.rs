@@ -4,6 +4,7 @@
 //! states change only through `delivery::step`, which `machine` loads and stores rows for.
 
 pub(crate) mod admin;
+pub(crate) mod audit;
 pub(crate) mod cache;
 pub(crate) mod inspect;
 pub(crate) mod intake;
@@ -53,6 +54,11 @@ pub(crate) fn flatten(error: sqlite_kit::CallError<RowError>) -> RowError {
 pub(crate) struct DestinationRows(HashMap<DestinationId, i64>);
 
 impl DestinationRows {
+    /// Whether any destination was ever configured.
+    pub(crate) fn there_are(conn: &Connection) -> Result<bool, RowError> {
+        Ok(conn.query_row("SELECT EXISTS (SELECT 1 FROM destination)", [], |row| row.get(0))?)
+    }
+
     /// Makes the missing rows; those of destinations that left the configuration stay, with their deliveries.
     pub(crate) fn ensure(tx: &Connection, ids: &[DestinationId]) -> Result<Self, RowError> {
         let mut rows = HashMap::new();

@@ -14,6 +14,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, name: "claims of several runs", sql: CLAIMS },
     Migration { version: 3, name: "what destinations have", sql: CACHES },
     Migration { version: 4, name: "the end of what is remembered", sql: ENDS },
+    Migration { version: 5, name: "the audit log", sql: AUDIT },
 ];
 
 const QUEUE: &str = "
@@ -161,6 +162,26 @@ CREATE TABLE archive (
 const ENDS: &str = "
 CREATE INDEX presence_by_end ON presence(abs(until_ms));
 CREATE INDEX archive_by_end ON archive(until_ms);
+";
+
+/// Who did what; a row stays as it was written.
+const AUDIT: &str = "
+CREATE TABLE audit (
+  seq INTEGER PRIMARY KEY,
+  at_ms INTEGER NOT NULL,
+  act TEXT NOT NULL,
+  uid INTEGER NOT NULL,
+  user TEXT NOT NULL,
+  pid INTEGER NOT NULL,
+  detail TEXT NOT NULL,
+  hash BLOB NOT NULL
+) STRICT;
+CREATE TRIGGER audit_update BEFORE UPDATE ON audit BEGIN
+  SELECT RAISE(ABORT, 'rows of the audit log are never changed');
+END;
+CREATE TRIGGER audit_delete BEFORE DELETE ON audit BEGIN
+  SELECT RAISE(ABORT, 'rows of the audit log are never deleted');
+END;
 ";
 
 /// Empty tables of this version with one destination, row 1.

@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use eka_queue::config::Config;
@@ -11,11 +12,11 @@ use eka_queue::config::Config;
 use crate::world::{Said, may_mount, queue_program, run, tool};
 
 /// The smallest block of a destination, for files that are about something else.
-const CACHE: &str =
+pub(crate) const CACHE: &str =
     "[[caches]]\nid = \"main\"\ncache_type = \"nix-copy\"\ndestination = \"file:///srv/cache\"\n";
 
 /// `check-config` over this text, in an empty folder, which it must leave as it was.
-fn check(text: impl AsRef<[u8]>, flags: &[&str]) -> Said {
+pub(crate) fn check(text: impl AsRef<[u8]>, flags: &[&str]) -> Said {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("ekaci.toml"), text).unwrap();
     let mut command = tool(queue_program());
@@ -26,7 +27,7 @@ fn check(text: impl AsRef<[u8]>, flags: &[&str]) -> Said {
 }
 
 /// A page of files and what is said of them; none of them may be good.
-fn page(files: &[&str]) -> String {
+pub(crate) fn page(files: &[&str]) -> String {
     let mut page = String::new();
     for text in files {
         let said = check(text, &[]);
@@ -46,7 +47,7 @@ fn queue_lines(lines: &[&str]) -> String {
 }
 
 /// Files that differ in one line of a `[[caches]]` block.
-fn cache_lines(lines: &[&str]) -> String {
+pub(crate) fn cache_lines(lines: &[&str]) -> String {
     let files: Vec<String> = lines.iter().map(|line| format!("{CACHE}{line}\n")).collect();
     page(&files.iter().map(String::as_str).collect::<Vec<_>>())
 }
@@ -111,6 +112,10 @@ fn blocks_of_caches_that_name_no_usable_destination() {
         "[[caches]]\nid = \"a\"\ncache_type = \"nix-copy\"\ndestination = \"\"\n",
         "[[caches]]\nid = \"a\"\ncache_type = \"nix-copy\"\ndestination = \"--option\"\n",
         "[[caches]]\nid = \"a\"\ncache_type = \"nix-copy\"\ndestination = \"file:///srv\"\ncommand = [ \"true\" ]\n",
+        "[[caches]]\nid = \"a\"\ncache_type = \"attic\"\nupload_logs = true\nssh_key_file = \"/k\"\n",
+        "[[caches]]\nid = \"a\"\ncache_type = \"attic\"\ndestination = \"https://u:p@host/cache\"\n",
+        "[[caches]]\nid = \"a\"\ncache_type = \"cachix\"\n",
+        "[[caches]]\nid = \"a\"\ncache_type = \"cachix\"\ndestination = \"https://a.cachix.org\"\n",
         "[[caches]]\nid = \"a\"\ncache_type = \"command\"\n",
         "[[caches]]\nid = \"a\"\ncache_type = \"command\"\ncommand = []\n",
         "[[caches]]\nid = \"a\"\ncache_type = \"command\"\ncommand = \"push.sh --all\"\n",
@@ -145,15 +150,24 @@ fn values_of_caches_that_cannot_be_meant() {
 fn keys_and_parameters_that_a_destination_of_this_kind_does_not_take() {
     let two = "signing_key_files = [ \"/a\", \"/b\" ]\n";
     let one = "signing_key_files = [ \"/a\" ]\n";
+    let other =
+        "[[caches]]\nid = \"other\"\ncache_type = \"nix-copy\"\ndestination = \"local?root=/srv/x\"\n";
     let ssh = "[[caches]]\nid = \"far\"\ncache_type = \"nix-copy\"\ndestination = \"ssh://far\"\n";
+    let with = |parameter: &str| ssh.replace("ssh://far", &format!("ssh://far?{parameter}"));
     insta::assert_snapshot!(page(&[
-        &format!("[queue]\n{two}{ssh}"),
-        &format!("[queue]\n{one}{ssh}"),
-        &format!("[queue]\n{one}{}", CACHE.replace("/srv/cache", "/srv/cache?secret-key=/b")),
+        &format!("[queue]\n{two}{other}"),
+        &format!("[queue]\n{one}{other}"),
+        &format!("{other}ssh_key_file = \"/k\"\nbandwidth_limit = \"1MiB/s\"\n"),
+        &format!("{}ssh_key_file = \"/k\"\n", with("ssh-key=/other")),
+        &with("remote-stor=/x"),
+        &with("store=/x"),
+        &with("max-connections=0"),
+        &ssh.replace("ssh://far", "ssh-ng://far/path"),
+        &ssh.replace("ssh://far", "ssh-ng://-oProxyCommand=x"),
         &CACHE.replace("/srv/cache", "/srv/cache?compresion=zstd"),
         &CACHE.replace("/srv/cache", "/srv/cache?compression=bzip2"),
         &CACHE.replace("/srv/cache", "/srv/cache?region=eu"),
-        &format!("{ssh}bandwidth_limit = \"1MiB/s\"\nupload_logs = true\n"),
+        &format!("{ssh}bandwidth_limit = \"0MiB/s\"\nupload_logs = true\n"),
     ]));
 }
 
@@ -174,25 +188,43 @@ fn credentials_that_cannot_be_meant() {
     ]));
 }
 
-/// Documented keys that come with later versions are refused by name: never is one taken and passed over.
+/// An address that is written in a destination is judged with the file; what a name stands for, when it is connected to.
 #[test]
-fn what_this_version_does_not_serve_yet_says_so() {
-    let caches = cache_lines(&[
-        "driver = \"cli\"",
-        "config_file = \"/etc/cachix.dhall\"",
-        "permissions = { allowed_repos = [ \"a/b\" ] }",
-        "allow_untrusted = true",
-        "allow_pull_requests = true",
-    ]);
-    let kinds = page(&[
-        "[[caches]]\nid = \"a\"\ncache_type = \"cachix\"\ndestination = \"mycache\"\n",
-        "[[caches]]\nid = \"a\"\ncache_type = \"attic\"\ndestination = \"https://host/cache\"\n",
-        "[security]\nallow_private_cache_hosts = true\n",
-    ]);
-    insta::assert_snapshot!([caches, kinds].concat());
+fn destinations_in_private_networks_are_refused_by_their_line() {
+    let at = |url: &str| CACHE.replace("file:///srv/cache", url);
+    let urls = [
+        "http://127.0.0.1:8080/cache",
+        "http://localhost/cache",
+        "https://[::ffff:10.1.2.3]/cache",
+        "http://2130706433/cache",
+        "s3://cache?endpoint=192.168.1.5:9000",
+        "s3://cache?endpoint=http://localhost:9000&region=r",
+        "http://169.254.169.254/latest",
+        "http://0.0.0.0/cache",
+    ];
+    let files: Vec<String> = urls.iter().map(|url| at(url)).collect();
+    let (private, never) = files.split_at(6);
+    let allow = |file: &String| format!("[security]\nallow_private_cache_hosts = true\n{file}");
+    let still: Vec<String> = never.iter().map(allow).collect();
+    insta::assert_snapshot!(page(&files.iter().chain(&still).map(String::as_str).collect::<Vec<_>>()));
+    for file in private.iter().map(allow) {
+        assert_eq!(check(&file, &[]).out, "ekaci.toml: good\n", "{file}");
+    }
+    for url in ["https://cache.example.org", "http://1.1.1.1/cache", "s3://cache?endpoint=minio.lan:9000"] {
+        let said = check(at(url), &[]);
+        assert_eq!((said.code, said.out.as_str()), (0, "ekaci.toml: good\n"), "{url}");
+    }
 }
 
-/// The text is fine, but what it points to is not: `check-config` says so, and `serve` does not start.
+/// Keys of one kind of destination are refused at another: never is one taken and passed over.
+#[test]
+fn keys_of_services_mean_nothing_elsewhere() {
+    let caches = cache_lines(&["driver = \"cli\"", "config_file = \"/etc/cachix.dhall\""]);
+    insta::assert_snapshot!(caches);
+}
+
+/// The text is fine, but what it points to is not: `check-config` says so, of what is only absent in warnings, and
+/// `serve` does not start.
 #[test]
 fn what_the_values_point_to_is_looked_at_too() {
     let folder = tempfile::tempdir().unwrap();
@@ -230,6 +262,60 @@ fn what_the_values_point_to_is_looked_at_too() {
     assert_eq!(served.code, 78);
     assert!(served.err.contains("no-such-program-anywhere is not on PATH"), "{served:?}");
     assert!(!folder.path().join("state").exists(), "it did not begin to start");
+}
+
+/// A file may be looked at on another machine than the one it is for, where nothing that it names is there.
+#[test]
+fn what_is_only_absent_leaves_the_file_good_and_the_daemon_unstarted() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        "[queue]\nstate_dir = \"$F/state\"\nspool_dir = \"$F/spool\"\nsocket = \"$F/e\"\ncontrol_socket = \"$F/c\"\n\
+         sign_store = true\nsigning_key_files = [ \"$F/absent\" ]\n{}{}{}{}",
+        CACHE.replace("file:///srv/cache", "https://host/cache?secret-key=$F/absent-too"),
+        "credentials = { file = { path = \"$F/absent-token\" } }\n",
+        "[[caches]]\nid = \"a\"\ncache_type = \"command\"\ncommand = [ \"$F/no-program\" ]\n\
+         credentials = { env = { vars = [ \"NOT_SET_ANYWHERE\" ] } }\n",
+        "[[caches]]\nid = \"c\"\ncache_type = \"nix-copy\"\ndestination = \"ssh://far\"\nssh_key_file = \"$F/absent-key\"\n",
+    );
+    let text = text.replace("$F", folder.path().to_str().unwrap());
+    let said = check(&text, &[]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    insta::assert_snapshot!(said.out.replace(folder.path().to_str().unwrap(), "$F"));
+
+    fs::write(folder.path().join("ekaci.toml"), &text).unwrap();
+    let mut serve = tool(queue_program());
+    let served = run(serve.arg("serve").arg("--config-file").arg(folder.path().join("ekaci.toml")), b"");
+    assert_eq!(served.code, 78, "{served:?}");
+    for name in
+        ["/absent cannot be read", "absent-too cannot", "no-program is not there", "absent-key cannot"]
+    {
+        assert!(served.err.contains(name), "{name}: {served:?}");
+    }
+}
+
+/// Keys that everybody can read are nobody's secret.
+#[test]
+fn keys_that_are_open_to_others_are_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str, mode: u32| {
+        let file = folder.path().join(name);
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let key = format!("cache-1:{}==\n", "A".repeat(86));
+    ["open", "open-too"].iter().for_each(|name| put(name, &key, 0o644));
+    put("open-ssh", "a key\n", 0o604);
+    put("closed", &key, 0o640);
+    let text = format!(
+        "[queue]\nsign_store = true\nsigning_key_files = [ \"$F/open\", \"$F/closed\" ]\n{}{}",
+        CACHE.replace("/srv/cache", "/srv/cache?secret-key=$F/open-too"),
+        "[[caches]]\nid = \"c\"\ncache_type = \"nix-copy\"\ndestination = \"ssh://far\"\nssh_key_file = \"$F/open-ssh\"\n",
+    );
+    let said = check(text.replace("$F", folder.path().to_str().unwrap()), &[]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let shown = said.out.replace(folder.path().to_str().unwrap(), "$F");
+    let warned = |name: &str| shown.contains(&format!("everybody on this machine can read $F/{name}; chmod"));
+    assert!(warned("open") && warned("open-too") && warned("open-ssh") && !warned("closed"), "{shown}");
 }
 
 /// A machine whose lists of users and groups are away: whether a name is good cannot be told there.
@@ -364,6 +450,9 @@ id = "main"
 cache_type = "nix-copy"
 destination = "s3://example-nix-cache?region=eu-central-1"
 accept = ["hook", "ci"]
+permissions = { allow_all = true }
+allow_untrusted = false
+allow_pull_requests = false
 concurrency = 8
 attempts_max = 25
 backoff = {

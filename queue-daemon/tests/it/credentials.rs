@@ -38,6 +38,38 @@ fn all_done(world: &World, ids: &[&str], count: u64) {
     }
 }
 
+/// The keys of a bucket that is not AWS' have names of their own.
+#[test]
+fn a_bucket_takes_keys_by_other_names() {
+    let bucket = Cache::start();
+    let to = |id: &str, vars: &str| {
+        let keys = format!("credentials = {{ env = {{ vars = [{vars}] }} }}\n{QUICK}");
+        block(id, &format!("s3://cache/{id}?endpoint={}", bucket.url()), &keys)
+    };
+    let minio = to("minio", r#""MINIO_ACCESS_KEY", "MINIO_SECRET_KEY""#);
+    let other = to("other", r#""R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY""#);
+    let both = to("both", r#""AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "MINIO_SECRET_KEY""#);
+    let half = to("half", r#""MINIO_ACCESS_KEY""#);
+    let mut world = World::new(&[minio, other, both, half].concat());
+    let path = world.valid_paths(1).remove(0);
+    world.start_with(|command| {
+        command.env("MINIO_ACCESS_KEY", "MINIOADMIN").env("MINIO_SECRET_KEY", "s3cret");
+        command.env("R2_ACCESS_KEY_ID", "R2ADMIN").env("R2_SECRET_ACCESS_KEY", "s3cret");
+        command.env("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE").env("AWS_SECRET_ACCESS_KEY", "s3cret");
+    });
+    assert_eq!(world.hook(&path, "").err, "");
+    all_done(&world, &["minio", "other", "both"], 1);
+    for (id, key) in [("minio", "MINIOADMIN"), ("other", "R2ADMIN"), ("both", "AKIDEXAMPLE")] {
+        let of_it = |seen: &&test_kit::http_cache::Seen| seen.target.starts_with(&format!("/cache/{id}/"));
+        let by = |seen: &test_kit::http_cache::Seen| seen.headers["authorization"].clone();
+        let log = bucket.log();
+        let seen: Vec<String> = log.iter().filter(of_it).map(by).collect();
+        assert!(!seen.is_empty() && seen.iter().all(|by| by.contains(&format!("Credential={key}/"))), "{id}");
+    }
+    wait::until(SOON, || world.log().contains("AWS_ACCESS_KEY_ID"));
+    assert_eq!(world.count("half", "done") + world.count("half", "dead"), 0, "it waits for its second key");
+}
+
 /// Each of the ten, at its real part or its double.
 #[test]
 fn each_source_serves_a_push() {

@@ -53,6 +53,11 @@ impl Frame {
             .with(FieldTag::MadeMs, 0_u64.to_le_bytes())
     }
 
+    /// A request of the CI, for a build of this trust.
+    pub(crate) fn of_the_ci(trust: Trust) -> Frame {
+        Frame::enqueue(Source::Ci).with(FieldTag::Trust, [trust.number()])
+    }
+
     /// The CI builds something, for so many seconds; the letter names the claim.
     pub(crate) fn claim(name: u8, trust: Trust, ttl_seconds: u64) -> Frame {
         Frame::empty(Kind::Claim)

@@ -68,6 +68,22 @@ fn control_requests() {
 }
 
 #[test]
+fn dhall() {
+    play(
+        "dhall",
+        &[
+            Shape { part: "{ a = \"", ..Shape::default() },
+            Shape { part: "{", ..Shape::default() },
+            Shape { head: "{ ", part: "a{n} = \"x\", ", tail: "}" },
+            Shape { head: "{ a = \"", part: "\\\\", tail: "\" }" },
+            Shape { part: "-- \n", ..Shape::default() },
+            Shape { head: "{ a = [] ", part: ": List { x : Text } ", tail: "}" },
+        ],
+        checks::dhall,
+    );
+}
+
+#[test]
 fn stored_files() {
     play(
         "stored_file",

@@ -4,12 +4,14 @@ use std::fs;
 use std::io::Write;
 use std::process::Stdio;
 
+use hook_wire::{FieldTag, Trust};
 use serde_json::Value;
 use sqlite_kit::rusqlite::Connection;
 use test_kit::wait;
 
 use crate::chaos::{assert_sound, open_queue_db};
 use crate::crash::dying_daemon;
+use crate::frames::Frame;
 use crate::world::{SOON, Said, World, queue_program, run};
 
 /// `queue.db` as schema 1 wrote it.
@@ -98,9 +100,14 @@ fn the_rows_of_schema_1_are_kept_and_go_on() {
     );
     wait::until(SOON, || world.status()["gc_roots"] == 5);
 
-    // The claim holds for what is built from now on.
+    // The claim holds for what is built from now on. It is for an approved pull request and names no commit, so no cache
+    // lets the build in until the run says more.
     let claimed = world.valid_paths(1).remove(0);
     let drv = format!("{}/00000000000000000000000000000000-claimed.drv", store.display());
+    assert_eq!(world.hook(&claimed, &drv).err, "");
+    assert_eq!(world.list(&[&claimed]).len(), 0);
+    let more = Frame::claim(b'c', Trust::ApprovedPr, 600).with(FieldTag::Commit, "0123").drv(&drv).to("main");
+    assert_eq!(more.send(&world).accepted, 1);
     assert_eq!(world.hook(&claimed, &drv).err, "");
     assert_eq!(world.list(&[&claimed])[0]["destination"], "main");
     assert_eq!(world.list(&[&claimed]).len(), 1);

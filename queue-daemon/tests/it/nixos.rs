@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::pages;
 use crate::world::{Said, World, hook_program, queue_program, run, tool};
 
 pub(crate) fn root() -> PathBuf {
@@ -16,9 +17,13 @@ pub(crate) fn root() -> PathBuf {
 
 /// An attribute of `nixos/tests`, evaluated with the stand-in for nixpkgs.
 pub(crate) fn evaluated(attribute: &str) -> Value {
+    evaluated_with(attribute, &[])
+}
+
+fn evaluated_with(attribute: &str, more: &[&str]) -> Value {
     let world = World::new("");
     let mut command = world.tool("nix-instantiate");
-    command.args(["--eval", "--strict", "--json", "--readonly-mode", "-A", attribute]);
+    command.args(["--eval", "--strict", "--json", "--readonly-mode", "-A", attribute]).args(more);
     let said = run(command.arg(root().join("nixos/tests")), b"");
     assert_eq!(said.code, 0, "{said:?}");
     serde_json::from_str(&said.out).unwrap()
@@ -44,6 +49,29 @@ fn what_the_modules_render_is_good_to_the_daemon() {
         let fine = !said.out.contains("warning") || (name == "signing" && said.out.contains(nowhere));
         assert!(fine, "{name}: {said:?}");
     }
+}
+
+/// Whether they are accepted at all is for `make check-modules`.
+#[test]
+fn the_settings_that_pages_print_are_good_to_the_daemon() {
+    let folder = tempfile::tempdir().unwrap();
+    let (module, file) = (folder.path().join("example.nix"), folder.path().join("ekaci.toml"));
+    let mut checked = 0;
+    for (name, page) in pages::all() {
+        for block in pages::blocks(&page) {
+            let sets = |line: &str| line.trim_start().starts_with("services.");
+            if block.info != "nix" || !block.text.lines().any(sets) {
+                continue;
+            }
+            fs::write(&module, &block.text).unwrap();
+            let text = evaluated_with("exampleToml", &["--arg", "file", module.to_str().unwrap()]);
+            fs::write(&file, text.as_str().unwrap()).unwrap();
+            let said = check(&file);
+            assert_eq!(said.code, 0, "{name}:{}: {text}\n{said:?}", block.line);
+            checked += 1;
+        }
+    }
+    assert!(checked > 6, "the pages print settings: {checked}");
 }
 
 #[test]
@@ -114,7 +142,9 @@ fn words(cell: &str) -> BTreeSet<String> {
 fn every_key_of_the_book_has_an_option_and_no_option_is_without_a_key() {
     let page = fs::read_to_string(root().join("docs/operations.md")).unwrap();
     let keys = evaluated("keys");
-    for (heading, options) in [("\n### `[queue]`", "queue"), ("\n### `[[caches]]`", "cache")] {
+    for (heading, options) in
+        [("\n### `[queue]`", "queue"), ("\n### `[[caches]]`", "cache"), ("\n### `[security]`", "security")]
+    {
         let options = keys[options].as_object().unwrap();
         let rows = rows(&page, heading);
         let printed: BTreeSet<String> = rows.iter().flat_map(|row| words(&row[0])).collect();

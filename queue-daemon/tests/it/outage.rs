@@ -117,6 +117,46 @@ fn a_probe_whose_path_vanishes_is_followed_by_another() {
     inside.stop();
 }
 
+/// What cannot be read here says nothing of the destination, and is not tried again and again meanwhile.
+#[test]
+fn paths_that_cannot_be_read_wait_for_their_time_at_a_destination_in_doubt() {
+    const PATHS: usize = 6;
+    let (clock, manual) = Clock::manual(Time::from_ms(1_700_000_000_000));
+    let mut inside = Inside::new(clock, "", &[GONE]);
+    inside.start(None);
+    let destination = inside.destination(GONE);
+    destination.set_failing(Some(FaultClass::Unreachable));
+    let paths = inside.valid_paths(0..PATHS);
+    inside.enqueue(0, &paths.iter().map(String::as_str).collect::<Vec<_>>());
+    let sleepers = SLEEPERS - 3;
+    let steps = |limit: usize, condition: &dyn Fn() -> bool| {
+        for _ in 0..limit {
+            if condition() {
+                return;
+            }
+            manual.step(step_length());
+            inside.block_on(manual.sleeping(sleepers));
+            wait::until(SOON, || inside.status().destinations.values().all(is_at_rest));
+        }
+        assert!(condition(), "not after {limit} steps: {:?}", inside.status());
+    };
+    steps(30, &|| inside.status().destinations[GONE].breaker.as_deref() == Some("open"));
+    destination.set_failing(Some(FaultClass::Local));
+    let before = destination.tries().len();
+    let tried = || destination.tries().len() - before;
+    steps(30, &|| tried() >= PATHS);
+    for round in 1..=10 {
+        manual.step(step_length());
+        inside.block_on(manual.sleeping(sleepers)); // a lane that tries again at once never sleeps
+        wait::until(SOON, || inside.status().destinations.values().all(is_at_rest));
+        assert!(tried() <= PATHS * (1 + round), "{} tries after {round} steps", tried());
+    }
+    destination.set_failing(None);
+    // The longest back-off is 15 minutes.
+    steps(50, &|| inside.count(GONE, StateName::Done) == u64::try_from(PATHS).unwrap());
+    inside.stop();
+}
+
 /// A destination that answers every batch with a failure is found out in a handful of tries, not by splitting batches
 /// down to each path.
 #[test]

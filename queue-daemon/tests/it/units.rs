@@ -173,6 +173,9 @@ fn what_is_installed_is_complete_and_goes_away_again() {
             format!("{prefix}/share/man/man1/eka-queue-push.1 644"),
             format!("{prefix}/share/bash-completion/completions/eka-queue 644"),
             format!("{prefix}/share/doc/eka-queue/docs/operations.md 644"),
+            format!("{prefix}/share/doc/eka-queue/docs/howto/migrate/index.md 644"),
+            format!("{prefix}/share/eka-queue/eka-queue-dashboard.json 644"),
+            format!("{prefix}/share/eka-queue/eka-queue-alerts.yaml 644"),
         ] {
             assert!(there.contains(&file), "{file} is not among {there:#?}");
         }
@@ -192,12 +195,28 @@ fn what_is_installed_is_complete_and_goes_away_again() {
     }
     let below = folder.path().join("hooked");
     fs::create_dir_all(below.join("etc/nix")).unwrap();
-    fs::write(below.join("etc/nix/nix.conf"), "post-build-hook = /usr/bin/eka-hook\n").unwrap();
     assert_eq!(install(&[], &below, "/usr").code, 0);
-    let there = files(&below);
-    let said = install(&["uninstall"], &below, "/usr");
-    assert!(said.code != 0 && said.err.contains("as post-build-hook: remove that line"), "{said:?}");
-    assert_eq!(files(&below), there, "Nix would stop every build");
+    for (file, line) in [
+        ("nix.conf", "post-build-hook = /usr/bin/eka-hook"),
+        ("nix.conf", "  post-build-hook\t=\t/usr/bin/eka-hook # ours"),
+        ("nix.custom.conf", "post-build-hook=/usr/bin/eka-hook"),
+        ("other.conf", "cores = 2\nextra-post-build-hook   =  /usr/bin/eka-hook"),
+    ] {
+        let file = below.join("etc/nix").join(file);
+        fs::write(&file, format!("{line}\n")).unwrap();
+        let there = files(&below);
+        let said = install(&["uninstall"], &below, "/usr");
+        let named = said.err.contains(&format!("{} still names", file.display()));
+        assert!(
+            said.code != 0 && named && said.err.contains("as post-build-hook: remove that line"),
+            "{line}: {said:?}"
+        );
+        assert_eq!(files(&below), there, "Nix would stop every build");
+        fs::remove_file(&file).unwrap();
+    }
+    let another = "# post-build-hook = /usr/bin/eka-hook\npost-build-hook = /usr/bin/eka-hook-of-mine\n";
+    fs::write(below.join("etc/nix/nix.conf"), another).unwrap();
+    assert_eq!(install(&["uninstall"], &below, "/usr").code, 0);
 
     let relative = install(&[], folder.path(), "opt");
     assert!(relative.code != 0 && relative.err.contains("no absolute path"), "{relative:?}");

@@ -74,11 +74,14 @@ impl World {
         World { daemon: None, root, nix: first.nix.clone() }
     }
 
-    /// Writes the configuration anew; `$W` in it stands for the world's folder.
+    /// Writes the configuration anew; `$W` in it stands for the world's folder. Caches may be on this machine unless
+    /// `caches` begins with a `[security]` of its own.
     pub(crate) fn configure(&self, queue: &str, caches: &str) {
+        let own = caches.starts_with("[security]");
+        let security = if own { "" } else { "[security]\nallow_private_cache_hosts = true\n" };
         let text = format!(
             "[queue]\nstate_dir = \"$W/state\"\nsocket = \"$W/enqueue.sock\"\ncontrol_socket = \"$W/control.sock\"\n\
-             spool_dir = \"$W/spool\"\n{queue}\n{caches}\n"
+             spool_dir = \"$W/spool\"\n{queue}\n{security}\n{caches}\n"
         );
         let text = text.replace("$W", self.path("").to_str().unwrap().trim_end_matches('/'));
         fs::write(self.config_file(), text).unwrap();

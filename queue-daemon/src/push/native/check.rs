@@ -52,7 +52,7 @@ impl Native {
 
     /// Which of the paths lack a signature of ours. Of a path that has left the store nothing is known.
     async fn unsigned_of(&self, seen: &[Seen], paths: &[StorePath]) -> Result<Vec<bool>, Fault> {
-        let (files, store) = (self.key_files.clone(), Arc::clone(&self.store));
+        let (files, store) = (self.keys.files().to_vec(), Arc::clone(&self.store));
         let (seen, paths) = (seen.to_vec(), paths.to_vec());
         let judged = tokio::task::spawn_blocking(move || {
             let keys = keys::read_all(&files)?;

@@ -25,7 +25,7 @@ pub(super) fn of_settle(error: &ObjectError) -> Fault {
 }
 
 /// What an operation at a place came to.
-pub(super) fn of_object(error: &ObjectError) -> Fault {
+pub(in crate::push) fn of_object(error: &ObjectError) -> Fault {
     if let Some(read) = error.cause::<ReadError>() {
         return of_read(read);
     }
@@ -47,14 +47,14 @@ pub(super) fn of_object(error: &ObjectError) -> Fault {
 }
 
 /// Why an archive could not be read to its end.
-pub(super) fn of_read(error: &ReadError) -> Fault {
+pub(in crate::push) fn of_read(error: &ReadError) -> Fault {
     match error {
         ReadError::Pack(error) => of_pack(error),
         ReadError::Fell(fell) => Fault::failed(FaultClass::Failed, fell.to_string()),
     }
 }
 
-fn of_pack(error: &PackError) -> Fault {
+pub(in crate::push) fn of_pack(error: &PackError) -> Fault {
     let class = match error {
         PackError::Hash { .. } | PackError::Size { .. } => FaultClass::Corrupt,
         PackError::Nar { source, .. } => of_nar(source),
@@ -85,7 +85,7 @@ fn of_nar(error: &NarError<io::Error>) -> FaultClass {
 }
 
 /// The same fault, unless the path it is about has left the store meanwhile: then that is the reason.
-pub(super) fn unless_gone(fault: Fault, path: &StorePath, store: &dyn Store) -> Fault {
+pub(in crate::push) fn unless_gone(fault: Fault, path: &StorePath, store: &dyn Store) -> Fault {
     match fault {
         Fault::Failed { .. } if matches!(store.is_valid(path), Ok(false)) => Fault::Gone(path.clone()),
         fault => fault,

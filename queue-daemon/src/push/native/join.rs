@@ -103,7 +103,7 @@ pub(super) fn is_of(narinfo: &NarInfo, info: &PathInfo) -> bool {
 
 /// What a narinfo of the same archive says otherwise than Nix registered, as the end of a sentence: nobody could have it
 /// so, or would get what it does not need.
-pub(super) fn contradiction(narinfo: &NarInfo, info: &PathInfo) -> Option<&'static str> {
+pub(in crate::push) fn contradiction(narinfo: &NarInfo, info: &PathInfo) -> Option<&'static str> {
     let sorted =
         |paths: &[StorePath]| paths.iter().map(|path| path.as_str().to_owned()).collect::<BTreeSet<_>>();
     if !is_build_of(narinfo, info) {

@@ -21,7 +21,7 @@ const EXPENSIVE_BYTES: u64 = 1 << 20;
 const UNWRITTEN_MAX: usize = 256;
 
 /// The memory of one destination.
-pub(super) struct Memory {
+pub(in crate::push) struct Memory {
     queue: Arc<Queue>,
     row: i64,
     ttl: std::time::Duration,
@@ -37,14 +37,14 @@ pub(super) struct Archive {
 }
 
 impl Memory {
-    pub(super) fn new(queue: Arc<Queue>, cache: &CacheConfig) -> Self {
+    pub(in crate::push) fn new(queue: Arc<Queue>, cache: &CacheConfig) -> Self {
         let row =
             queue.rows.row(&cache.id).expect("every configured destination has a row: the start made it");
         Self { queue, row, ttl: cache.presence_ttl, unwritten: Mutex::default() }
     }
 
     /// What is remembered of each path.
-    pub(super) async fn of_paths(&self, paths: Vec<StorePath>) -> Vec<Remembered> {
+    pub(in crate::push) async fn of_paths(&self, paths: Vec<StorePath>) -> Vec<Remembered> {
         let (queue, row, now) = (Arc::clone(&self.queue), self.row, self.queue.clock.now());
         let count = paths.len();
         let asked = tokio::task::spawn_blocking(move || {
@@ -134,7 +134,7 @@ impl Memory {
     }
 
     /// Counts a path that is not what Nix registered.
-    pub(super) fn count_corrupt(&self) {
+    pub(in crate::push) fn count_corrupt(&self) {
         self.queue.metrics.corrupt();
     }
 

@@ -11,21 +11,20 @@
 mod cache;
 mod check;
 pub(crate) mod encoding;
-mod faults;
+pub(super) mod faults;
 mod flights;
-mod join;
+pub(super) mod join;
 mod look;
-mod memory;
+pub(super) mod memory;
 mod notes;
 mod place;
-mod plan;
+pub(super) mod plan;
 mod presence;
 mod publish;
-mod session;
+pub(super) mod session;
 mod sort;
-mod upload;
+pub(super) mod upload;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,12 +37,14 @@ use service_kit::shutdown::Stop;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use super::credentials::Credentials;
+use super::keys::Ring;
 use super::{Batch, Checked, Fault, Push, Pushed, Reports, Rules, Whole, Work};
 use crate::config::CacheConfig;
 use crate::model::DestinationId;
 use crate::pack::{CHUNK_BYTES, Job, Packer, Recipe, WINDOW};
 use crate::progress::Progress;
 use crate::queue::Queue;
+pub(super) use faults::{of_pack, unless_gone};
 use place::{Means, Place};
 
 /// Paths of one batch.
@@ -60,7 +61,7 @@ const BYTES_TOTAL: u64 = 88 << 20;
 /// Each destination may have so much, however many there are: enough for a large archive.
 const BYTES_EACH: u64 = 48 << 20;
 /// The unit in which memory is counted.
-const BYTES_UNIT: u64 = 64 << 10;
+pub(super) const BYTES_UNIT: u64 = 64 << 10;
 
 /// The engine.
 pub(crate) struct Native {
@@ -70,7 +71,7 @@ pub(crate) struct Native {
     shown: String,
     place: Place,
     recipe: Recipe,
-    key_files: Vec<PathBuf>,
+    keys: Arc<Ring>,
     notes: notes::Notes,
     store: Arc<dyn Store>,
     clock: Clock,
@@ -111,11 +112,15 @@ impl Native {
         let throttles = own.into_iter().chain(throttle.clone()).collect();
         let parts_in_flight = if *destinations > 1 { 1 } else { 2 };
         let credentials = Credentials::of(cache, &clock);
-        let means =
-            Means { clock: clock.clone(), timeout: cache.timeout, throttles, parts_in_flight, credentials };
-        let count = u64::try_from((*destinations).max(1)).unwrap_or(u64::MAX);
-        let bytes_units =
-            u32::try_from((BYTES_TOTAL / count).max(BYTES_EACH) / BYTES_UNIT).unwrap_or(u32::MAX);
+        let means = Means {
+            clock: clock.clone(),
+            reach: queue.config.cache_reach(),
+            timeout: cache.timeout,
+            throttles,
+            parts_in_flight,
+            credentials,
+        };
+        let bytes_units = units_each(*destinations);
         let mut key_files = queue.config.queue.signing_key_files.clone();
         key_files.extend(url.params.secret_keys.iter().cloned());
         let progress = queue.progress.of(cache.id.as_str()).cloned();
@@ -125,7 +130,7 @@ impl Native {
             shown: url.to_string(),
             place: Place::new(url, means)?,
             recipe: recipe_of(url),
-            key_files,
+            keys: Arc::new(Ring::new(&cache.id, key_files, queue)),
             notes: notes::Notes {
                 store: Arc::clone(&queue.store),
                 dirs: dirs.clone(),
@@ -186,6 +191,12 @@ pub(crate) fn recipe_of(url: &CacheUrl) -> Recipe {
         level: params.compression_level,
         parallel: params.parallel_compression,
     }
+}
+
+/// The memory of one of so many destinations, in units of [`BYTES_UNIT`].
+pub(super) fn units_each(destinations: usize) -> u32 {
+    let count = u64::try_from(destinations.max(1)).unwrap_or(u64::MAX);
+    u32::try_from((BYTES_TOTAL / count).max(BYTES_EACH) / BYTES_UNIT).unwrap_or(u32::MAX)
 }
 
 /// A limit of so many bytes a second, with bursts of a quarter of a second.

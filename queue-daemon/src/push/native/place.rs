@@ -16,7 +16,7 @@ use object_kit::{
     SweptUploads, Threads, Throttle,
 };
 use service_kit::clock::Clock;
-use service_kit::http::IdentityFiles;
+use service_kit::http::{IdentityFiles, Reach};
 
 use crate::model::DestinationId;
 use crate::push::credentials::{Credentials as Configured, USER_AGENT, lookup, runner};
@@ -47,6 +47,7 @@ pub(super) enum Place {
 /// What a place needs to know beside its URL.
 pub(super) struct Means {
     pub(super) clock: Clock,
+    pub(super) reach: Reach,
     pub(super) timeout: Duration,
     pub(super) throttles: Vec<Arc<Throttle>>,
     pub(super) parts_in_flight: usize,
@@ -77,8 +78,10 @@ impl Place {
                 let settings = HttpSettings { base: Secret::new(base.clone()), auth, line };
                 Self::Server(Arc::new(Http::new(&settings)?))
             }
-            UrlPlace::S3 { bucket } => {
-                let s3 = S3::new(&s3_settings(url, bucket, line, &means))?;
+            UrlPlace::S3 { bucket, prefix } => {
+                let mut settings = s3_settings(url, bucket, line, &means);
+                settings.prefix.clone_from(prefix);
+                let s3 = S3::new(&settings)?;
                 Self::Bucket { s3: Arc::new(s3), told: AtomicBool::new(false) }
             }
         })
@@ -153,7 +156,7 @@ fn is_archive(key: &str) -> bool {
 
 fn line(url: &CacheUrl, means: &Means) -> Line {
     let transport = &url.params.transport;
-    let mut line = Line::new(means.clock.clone(), USER_AGENT);
+    let mut line = Line::new(means.clock.clone(), USER_AGENT, means.reach);
     line.timeout = means.timeout;
     line.connect_timeout = line.connect_timeout.min(means.timeout);
     line.throttles.clone_from(&means.throttles);
@@ -186,7 +189,8 @@ fn s3_settings(url: &CacheUrl, bucket: &str, line: Line, means: &Means) -> S3Set
             lookup: lookup(),
             look: s3.profile.clone().map_or(Look::Everywhere, Look::Profile),
             runner: Some(runner()),
-            line: line.clone(),
+            // Endpoints of AWS that the operator's environment and profiles name.
+            line: Line { reach: Reach::Private, ..line.clone() },
         })),
     };
     let mut settings = S3Settings::new(bucket, credentials, line);
@@ -214,9 +218,14 @@ mod tests {
     fn a_url_says_how_requests_are_repeated() {
         let waits = |parameters: &str| {
             let url = CacheUrl::parse(&format!("https://h/?{parameters}")).expect("a good URL");
-            let (clock, timeout) = (Clock::system(), Duration::from_secs(1));
-            let means =
-                Means { clock, timeout, throttles: Vec::new(), parts_in_flight: 1, credentials: None };
+            let means = Means {
+                clock: Clock::system(),
+                reach: Reach::Public,
+                timeout: Duration::from_secs(1),
+                throttles: Vec::new(),
+                parts_in_flight: 1,
+                credentials: None,
+            };
             let line = line(&url, &means);
             let waits = [line.waits.min, line.waits.busy_min, line.waits.max];
             (line.attempts_max, waits.map(|wait| wait.as_millis()))

@@ -37,14 +37,14 @@ impl Node {
 
 /// The paths to be sent, by their place in the list the plan was made of.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(in crate::push) struct Plan {
     nodes: Vec<Node>,
     open: usize,
 }
 
 impl Plan {
     /// A plan for these paths, which come references first.
-    pub(super) fn new(infos: &[&PathInfo]) -> Self {
+    pub(in crate::push) fn new(infos: &[&PathInfo]) -> Self {
         let places: HashMap<&str, usize> =
             infos.iter().enumerate().map(|(place, info)| (info.path.as_str(), place)).collect();
         let mut nodes: Vec<Node> = infos
@@ -63,18 +63,18 @@ impl Plan {
     }
 
     /// True when every path has been published or has failed.
-    pub(super) fn is_over(&self) -> bool {
+    pub(in crate::push) fn is_over(&self) -> bool {
         self.open == 0
     }
 
     /// The archive of a path is there.
-    pub(super) fn archived(&mut self, place: usize) {
+    pub(in crate::push) fn archived(&mut self, place: usize) {
         self.nodes[place].has_archive = true;
     }
 
     /// At most `limit` paths that may be published now, references first; they count as being published. With
     /// `in_order` they may need each other: what comes before becomes visible before.
-    pub(super) fn take_ready(&mut self, limit: usize, in_order: bool) -> Vec<usize> {
+    pub(in crate::push) fn take_ready(&mut self, limit: usize, in_order: bool) -> Vec<usize> {
         let mut taken = Vec::new();
         // How many references of a path are taken with it, by its place.
         let mut with_it: HashMap<usize, usize> = HashMap::new();
@@ -100,13 +100,13 @@ impl Plan {
 
     /// What was taken and has neither been published nor failed was not tried, for another failed: it may be taken
     /// again.
-    pub(super) fn give_back(&mut self) {
+    pub(in crate::push) fn give_back(&mut self) {
         let untried = self.nodes.iter_mut().filter(|node| node.state == State::Publishing);
         untried.for_each(|node| node.state = State::Pending);
     }
 
     /// A path is there.
-    pub(super) fn published(&mut self, place: usize) {
+    pub(in crate::push) fn published(&mut self, place: usize) {
         if !self.close(place, State::Published) {
             return;
         }
@@ -116,7 +116,7 @@ impl Plan {
     }
 
     /// A path failed; gives the others that fail with it.
-    pub(super) fn failed(&mut self, place: usize) -> Vec<usize> {
+    pub(in crate::push) fn failed(&mut self, place: usize) -> Vec<usize> {
         let mut with_it = Vec::new();
         let mut next = vec![place];
         while let Some(place) = next.pop() {
@@ -140,18 +140,18 @@ impl Plan {
     }
 
     /// Whether something it refers to has not been published.
-    pub(super) fn lacks(&self, place: usize) -> bool {
+    pub(in crate::push) fn lacks(&self, place: usize) -> bool {
         self.nodes[place].missing > 0
     }
 
     /// Whether it has failed already, with something it needs.
-    pub(super) fn has_failed(&self, place: usize) -> bool {
+    pub(in crate::push) fn has_failed(&self, place: usize) -> bool {
         self.nodes[place].state == State::Failed
     }
 }
 
 /// Places in the order in which archives are sent: the largest first, so that it does not end up alone.
-pub(super) fn largest_first(infos: &[&PathInfo]) -> Vec<usize> {
+pub(in crate::push) fn largest_first(infos: &[&PathInfo]) -> Vec<usize> {
     let mut places: Vec<usize> = (0..infos.len()).collect();
     places.sort_by_key(|place| std::cmp::Reverse(infos[*place].nar_size));
     places

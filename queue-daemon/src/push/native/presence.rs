@@ -11,7 +11,6 @@ use nix_types::{NarInfo, StorePath};
 use object_kit::{Found, Objects};
 
 use super::{Native, encoding, faults};
-use crate::delivery::FaultClass;
 use crate::push::Fault;
 
 /// Files that are read together, and held in memory: each may have [`NARINFO_BYTES_MAX`].
@@ -81,17 +80,22 @@ impl Native {
         objects: &dyn Objects,
         paths: &[&StorePath],
     ) -> Vec<Result<Seen, Fault>> {
-        let mut all = Vec::with_capacity(paths.len());
-        for paths in paths.chunks(READ_TOGETHER) {
-            let keys: Vec<String> = paths.iter().map(|path| NarInfo::key_of(path)).collect();
-            let mut found = objects.get_all(&keys, NARINFO_BYTES_MAX).await.into_iter();
-            for (path, key) in paths.iter().zip(&keys) {
-                all.push(match found.next() {
-                    Some(Ok(found)) => Ok(self.seen(found, path)),
-                    Some(Err(error)) => Err(faults::of_object(&error)),
-                    None => Err(Fault::failed(FaultClass::Failed, format!("{key} could not be read"))),
-                });
+        let mut all: Vec<Result<Seen, Fault>> = Vec::with_capacity(paths.len());
+        for chunk in paths.chunks(READ_TOGETHER) {
+            let keys: Vec<String> = chunk.iter().map(|path| NarInfo::key_of(path)).collect();
+            let found = objects.get_all(&keys, NARINFO_BYTES_MAX).await;
+            let is_whole = found.len() == keys.len();
+            for (path, found) in chunk.iter().zip(found) {
+                all.push(
+                    found.map(|found| self.seen(found, path)).map_err(|error| faults::of_object(&error)),
+                );
             }
+            if !is_whole {
+                break; // a place that does not answer is not asked for the rest
+            }
+        }
+        if let Some(Err(why)) = all.last().cloned() {
+            all.resize(paths.len(), Err(why));
         }
         all
     }
@@ -165,6 +169,7 @@ mod tests {
     use object_kit::aws::Credentials;
     use object_kit::{Line, S3, S3Settings};
     use service_kit::clock::Clock;
+    use service_kit::http::Reach;
     use test_kit::http_cache::{Cache, Fault as ServerFault, Rule};
 
     use super::*;
@@ -180,7 +185,7 @@ mod tests {
     }
 
     fn bucket(cache: &Cache) -> S3 {
-        let line = Line { proxies: false, ..Line::new(Clock::system(), "test/0") };
+        let line = Line { proxies: false, ..Line::new(Clock::system(), "test/0", Reach::Private) };
         let settings = S3Settings {
             endpoint: Some(cache.url()),
             ..S3Settings::new("bkt", Credentials::Anonymous, line)

@@ -4,7 +4,7 @@
 //! paths have all they need, they are published together, while further archives are still on their way. What fails
 //! takes with it what needs it, and nothing else; a place that cannot be reached ends the batch.
 
-mod outcome;
+pub(in crate::push) mod outcome;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use super::publish::{Publication, Published};
 use super::sort::{self, Todo};
 use super::upload::{Common, Uploaded};
 use crate::delivery::FaultClass;
-use crate::push::{Batch, Fault, Pushed, Reports, Work, keys};
+use crate::push::{Batch, Fault, Pushed, Reports, Work};
 use outcome::ends_the_batch;
 
 /// Archives of this batch in hand at once; fewer are really sent. Those that another batch sends do not count: two
@@ -65,8 +65,8 @@ type Publishing<'a> = Work<'a, Result<Settled, Fault>>;
 
 /// Runs a batch.
 pub(super) async fn run(engine: &Native, batch: Batch<'_>, reports: &Reports) -> Result<Pushed, Fault> {
-    let files = engine.key_files.clone();
-    let read = tokio::task::spawn_blocking(move || keys::read_all(&files));
+    let ring = Arc::clone(&engine.keys);
+    let read = tokio::task::spawn_blocking(move || ring.read());
     let keys = read.await.expect("reading a key does not panic: it returns its errors")?;
     let objects = engine.place.open();
     let result = run_with(engine, &*objects, batch, reports, Arc::new(keys)).await;

@@ -217,7 +217,7 @@ impl Native {
 }
 
 /// How many bytes an archive may have after compression. What Nix noted no size of may have any.
-pub(super) fn body_size(job: &Job) -> BodySize {
+pub(in crate::push) fn body_size(job: &Job) -> BodySize {
     match (job.recipe.codec, job.nar_size) {
         (_, 0) => BodySize::at_most(UNKNOWN_BYTES_MAX),
         (Codec::None, size) => BodySize::exact(size),
@@ -274,10 +274,10 @@ fn is_fell(error: &ObjectError) -> bool {
 }
 
 /// An archive as a body.
-struct Streamed {
-    reader: Reader,
+pub(in crate::push) struct Streamed {
+    pub(in crate::push) reader: Reader,
     /// What it came to, once it has been read to its end.
-    packed: Option<Arc<Packed>>,
+    pub(in crate::push) packed: Option<Arc<Packed>>,
 }
 
 impl Body for Streamed {

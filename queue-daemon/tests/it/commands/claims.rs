@@ -14,7 +14,12 @@ fn stage(queue: &str) -> (World, [(String, String); 2]) {
         World::command_cache("b", "", ""),
         World::command_cache("ci-only", "", "accept = [ \"ci\" ]"),
     ];
-    let mut world = World::with_queue(queue, &caches.concat());
+    stage_of(queue, &caches.concat())
+}
+
+/// These caches, all held; and two builds without a hook, as (output, derivation).
+pub(super) fn stage_of(queue: &str, caches: &str) -> (World, [(String, String); 2]) {
+    let mut world = World::with_queue(queue, caches);
     let no_hook = world.path("no-hook.sh");
     let expression = r#"[ (run "x" { } "echo x > $out") (run "y" { } "echo y > $out") ]"#;
     let said = world.build_with_hook(expression, &no_hook, "#!/bin/sh\n");
@@ -30,7 +35,7 @@ fn stage(queue: &str) -> (World, [(String, String); 2]) {
 }
 
 /// Where deliveries are owed; they are forgotten after the look.
-fn taken(world: &World) -> Vec<String> {
+pub(super) fn taken(world: &World) -> Vec<String> {
     let rows = world.list(&[]);
     assert_eq!(world.ask(&["drop", "--all"]).code, 0);
     let mut to: Vec<String> =
@@ -46,7 +51,7 @@ fn each_cache_takes_from_the_sources_it_accepts() {
     assert_eq!(taken(&world), ["a", "b"]);
     assert_eq!(Frame::enqueue(Source::Hydra).path(&out).send(&world).accepted, 2);
     assert_eq!(taken(&world), ["a", "b"]);
-    assert_eq!(Frame::enqueue(Source::Ci).path(&out).send(&world).accepted, 3);
+    assert_eq!(Frame::of_the_ci(Trust::TrustedPush).path(&out).send(&world).accepted, 3);
     assert_eq!(taken(&world), ["a", "b", "ci-only"]);
 
     let said = run(world.hook_command().args(["--destination", "ci-only", &out]), b"");
@@ -64,7 +69,11 @@ fn each_cache_takes_from_the_sources_it_accepts() {
 #[test]
 fn a_hooks_request_for_a_claimed_derivation_goes_only_where_the_claim_allows() {
     let (world, [(out, drv), (other, other_drv)]) = stage("");
-    let claim = Frame::claim(b'1', Trust::ApprovedPr, 600).drv(&drv).to("b").to("ci-only");
+    let claim = Frame::claim(b'1', Trust::ApprovedPr, 600)
+        .with(FieldTag::Commit, "0123")
+        .drv(&drv)
+        .to("b")
+        .to("ci-only");
     assert_eq!(claim.send(&world).accepted, 1);
 
     assert_eq!(world.hook(&out, &drv).err, "");
@@ -83,7 +92,7 @@ fn a_hooks_request_for_a_claimed_derivation_goes_only_where_the_claim_allows() {
         ["b", "ci-only"],
         "people may use every cache, but the claim binds them as well"
     );
-    assert_eq!(Frame::enqueue(Source::Ci).path(&out).drv(&drv).to("a").send(&world).accepted, 1);
+    assert_eq!(Frame::of_the_ci(Trust::TrustedPush).path(&out).drv(&drv).to("a").send(&world).accepted, 1);
     assert_eq!(taken(&world), ["a"], "the CI itself is not bound");
     assert_eq!(world.hook(&other, &other_drv).err, "");
     assert_eq!(taken(&world), ["a", "b"], "what is not claimed goes everywhere");
@@ -173,20 +182,6 @@ fn a_claim_that_is_not_repeated_ends_by_itself() {
 }
 
 #[test]
-fn outputs_of_an_untrusted_pull_request_go_to_no_cache() {
-    let (world, [(out, _), _]) = stage("");
-    let untrusted = Frame::enqueue(Source::Ci)
-        .with(FieldTag::Trust, [Trust::UntrustedPr.number()])
-        .with(FieldTag::Repository, "owner/name")
-        .path(&out)
-        .to("a");
-    let answer = untrusted.send(&world);
-    assert_eq!(answer.status, Status::Refused);
-    assert_eq!(answer.text, "outputs of an untrusted pull request are pushed to no cache");
-    assert_eq!(taken(&world), [""; 0]);
-}
-
-#[test]
 fn a_claim_for_a_cache_that_is_not_there_is_refused_whole() {
     let (world, [(out, drv), (_, other_drv)]) = stage("");
     let claim = Frame::claim(b'1', Trust::ApprovedPr, 600).drv(&drv).drv(&other_drv).to("b").to("typo");
@@ -207,7 +202,7 @@ fn only_the_ci_and_root_may_claim() {
     let (mut world, [(out, drv), _]) = stage(&group);
     let claim = Frame::claim(b'1', Trust::ApprovedPr, 600).drv(&drv);
     let Some(nobody) = Nobody::in_world(&world) else { return };
-    let as_ci = Frame::enqueue(Source::Ci).path(&out);
+    let as_ci = Frame::of_the_ci(Trust::TrustedPush).path(&out);
     for frame in [&claim, &Frame::unclaim(b'1'), &as_ci] {
         let answer = nobody.says(frame);
         assert_eq!(answer.status, Status::Refused);

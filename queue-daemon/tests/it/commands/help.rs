@@ -2,7 +2,7 @@
 
 use crate::world::{World, queue_program, run, tool};
 
-const SUBCOMMANDS: [&str; 16] = [
+const SUBCOMMANDS: [&str; 19] = [
     "serve",
     "status",
     "list",
@@ -16,6 +16,9 @@ const SUBCOMMANDS: [&str; 16] = [
     "drain",
     "verify",
     "watch",
+    "backup",
+    "restore",
+    "audit",
     "check-config",
     "completions",
     "man",
@@ -49,7 +52,7 @@ fn the_version_is_the_packages() {
 
 #[test]
 fn wrong_usage_is_64_and_says_what_was_wrong() {
-    let wrong: [(&[&str], &str); 22] = [
+    let wrong: [(&[&str], &str); 24] = [
         (&[], "Usage: eka-queue"),
         (&["sttaus"], "similar subcommands exist: 'pause', 'status'"),
         (&["status", "--jsn"], "a similar argument exists: '--json'"),
@@ -67,6 +70,8 @@ fn wrong_usage_is_64_and_says_what_was_wrong() {
         (&["wait", "--all", "--tag", "x"], "cannot be used with"),
         (&["verify", "--state", "done"], "unexpected argument"),
         (&["watch", "--interval", "soon"], "not a whole number with a unit"),
+        (&["backup"], "<TARGET>"),
+        (&["restore"], "<FILE>"),
         (&["retry"], "--all"),
         (&["drop"], "--all"),
         (&["serve", "--log-format", "xml"], "text, json"),
@@ -84,7 +89,7 @@ fn wrong_usage_is_64_and_says_what_was_wrong() {
 fn without_a_daemon_every_command_ends_with_69_and_names_the_socket() {
     let world = World::new("");
     let path = world.valid_paths(1).remove(0);
-    let commands: [&[&str]; 12] = [
+    let commands: [&[&str]; 13] = [
         &["status"],
         &["list"],
         &["show", &path],
@@ -97,6 +102,7 @@ fn without_a_daemon_every_command_ends_with_69_and_names_the_socket() {
         &["drain"],
         &["verify"],
         &["watch"],
+        &["backup", "/tmp"],
     ];
     let socket = world.path("control.sock");
     for command in commands {

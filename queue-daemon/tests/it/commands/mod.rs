@@ -6,6 +6,7 @@ mod help;
 mod list;
 mod metrics;
 pub(crate) mod patience;
+mod permissions;
 mod push;
 mod retention;
 mod service;

@@ -250,6 +250,31 @@ fn the_control_socket_refuses_what_it_does_not_understand() {
     assert_works(&world);
 }
 
+/// Many that say nothing, one that says a byte now and then, one whose line has no end: others are answered meanwhile.
+#[test]
+fn idle_slow_and_endless_clients_of_the_control_socket_hold_nobody() {
+    let (world, _) = stage();
+    let connect = || UnixStream::connect(world.path("control.sock")).unwrap();
+    let idle: Vec<UnixStream> = (0..100).map(|_| connect()).collect();
+    let mut slow = connect();
+    slow.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let begun = Instant::now();
+    let cut_off = loop {
+        let _ = slow.write_all(b" "); // it may have hung up, which the read tells
+        match slow.read(&mut [0; 16]) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Ok(_) | Err(_) => break begun.elapsed(),
+        }
+        assert_eq!(world.ask(&["status"]).code, 0);
+        assert!(begun.elapsed() < SOON, "it was never cut off");
+    };
+    assert!(cut_off > Duration::from_secs(8), "{cut_off:?}");
+    drop(idle);
+    let answer = control(&world, &vec![b' '; (64 << 20) + 4_096]);
+    assert!(answer.is_empty() || answer.starts_with("{\"error\":{\"kind\":\"bad-request\""), "{answer}");
+    assert_works(&world);
+}
+
 #[test]
 fn refused_messages_are_counted() {
     let (world, _) = stage();

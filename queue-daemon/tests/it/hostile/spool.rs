@@ -177,7 +177,7 @@ fn the_owner_of_a_file_decides_what_it_may_say() {
     let (mut world, paths) = stage();
     let put = |name: &str, path: &str| {
         let file = world.path("spool").join(name);
-        fs::write(&file, Frame::enqueue(Source::Ci).path(path).bytes()).unwrap();
+        fs::write(&file, Frame::of_the_ci(hook_wire::Trust::TrustedPush).path(path).bytes()).unwrap();
         file
     };
     put("1-root.req", &paths[0]);

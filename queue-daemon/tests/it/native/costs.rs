@@ -216,34 +216,39 @@ fn a_path_is_packed_once_for_all_places_of_its_codec() {
     assert_eq!(metric(&world, "eka_queue_packs_total{codec=\"xz\"}"), 0);
 }
 
-/// One of three places that share a pack takes its bytes slowly: it falls out, and the others do not wait for it.
-#[test]
-fn a_slow_place_falls_out_and_delays_nobody() {
-    let mut world = World::new("");
-    let places = Place::all(&world);
-    let slow = Cache::start();
-    let mut caches: String = places.iter().map(|place| place.block("compression=zstd", QUICK)).collect();
-    caches.push_str(&block(
-        "slow",
-        &format!("{}/cache?compression=zstd", slow.url()),
-        &format!("{QUICK}\nbandwidth_limit = 2000000"),
-    ));
-    world.configure("", &caches);
-    let paths = made(&world, &[Made::new("large", noise(1, 40 << 20), &[])]);
-    world.start();
-    let begun = Instant::now();
-    queue(&world, &paths);
-    for place in &places {
-        world.until(place.kind(), "done", 1);
+/// Promises about time.
+mod alone {
+    use super::*;
+
+    /// One of three places that share a pack takes its bytes slowly: it falls out, and the others do not wait for it.
+    #[test]
+    fn a_slow_place_falls_out_and_delays_nobody() {
+        let mut world = World::new("");
+        let places = Place::all(&world);
+        let slow = Cache::start();
+        let mut caches: String = places.iter().map(|place| place.block("compression=zstd", QUICK)).collect();
+        caches.push_str(&block(
+            "slow",
+            &format!("{}/cache?compression=zstd", slow.url()),
+            &format!("{QUICK}\nbandwidth_limit = 2000000"),
+        ));
+        world.configure("", &caches);
+        let paths = made(&world, &[Made::new("large", noise(1, 40 << 20), &[])]);
+        world.start();
+        let begun = Instant::now();
+        queue(&world, &paths);
+        for place in &places {
+            world.until(place.kind(), "done", 1);
+        }
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(15), "{took:?}: at the slow place's pace it takes 20 s and more");
+        delivered(&world, "60s");
+        let took = begun.elapsed();
+        assert!(took >= Duration::from_secs(15), "{took:?}: 40 MiB at 2 MB/s");
+        let packs = metric(&world, "eka_queue_packs_total{codec=\"zstd\"}");
+        assert_eq!(packs, 2, "one for the three, one for the slow one");
+        assert_eq!(assert_whole(&world, &Place::Http(slow).objects()), paths);
     }
-    let took = begun.elapsed();
-    assert!(took < Duration::from_secs(15), "{took:?}: at the slow place's pace it takes 20 s and more");
-    delivered(&world, "60s");
-    let took = begun.elapsed();
-    assert!(took >= Duration::from_secs(15), "{took:?}: 40 MiB at 2 MB/s");
-    let packs = metric(&world, "eka_queue_packs_total{codec=\"zstd\"}");
-    assert_eq!(packs, 2, "one for the three, one for the slow one");
-    assert_eq!(assert_whole(&world, &Place::Http(slow).objects()), paths);
 }
 
 /// Limits of each place and of all together.

@@ -1,11 +1,13 @@
 //! Where a path has been: what is at one place says nothing of another, whatever the two have in common.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use test_kit::http_cache::Cache;
 
 use super::stage::{
-    Made, Place, QUICK, assert_whole, block, delivered, made, narinfo_key, queue, queue_with, s3_keys,
+    Made, Place, QUICK, assert_whole, block, delivered, fetch, key, made, narinfo_key, queue, queue_with,
+    s3_keys, second_store,
 };
 use crate::world::World;
 
@@ -126,4 +128,32 @@ fn a_cache_of_another_store_gets_nothing_and_the_reason_is_shown() {
     }
     let shown = world.ask(&["show", &paths[0]]).out;
     assert!(shown.contains("/somewhere/else"), "{shown}");
+}
+
+/// Folders of one bucket are caches of their own, and leave the rest of it alone.
+#[test]
+fn folders_of_a_bucket_are_places_of_their_own() {
+    let server = Cache::start();
+    let to = |id: &str| block(id, &format!("s3://cache/nix/{id}?endpoint={}&region=r", server.url()), QUICK);
+    let mut world = World::with_queue("signing_key_files = [\"$W/ours.sec\"]", &[to("a"), to("b")].concat());
+    s3_keys(&world);
+    let key = key(&world, "ours");
+    let paths = made(&world, &three());
+    world.start();
+    queue_with(&world, &["--to", "a"], &paths[2..]);
+    delivered(&world, "60s");
+    let place = Place::S3(server);
+    let below = |folder: &str| -> BTreeMap<String, Vec<u8>> {
+        let objects = place.objects().into_iter();
+        objects.filter_map(|(key, bytes)| Some((key.strip_prefix(folder)?.to_owned(), bytes))).collect()
+    };
+    assert_eq!((assert_whole(&world, &below("nix/a/")).len(), below("nix/b/").len()), (3, 0));
+    queue(&world, &paths);
+    delivered(&world, "60s");
+    assert_eq!(below("nix/a/").keys().collect::<Vec<_>>(), below("nix/b/").keys().collect::<Vec<_>>());
+    assert_eq!(below("").len(), below("nix/a/").len() + below("nix/b/").len(), "nothing lies elsewhere");
+    assert_eq!(world.ask(&["verify"]).code, 0);
+    let second = second_store(&world, "second");
+    let fetched = fetch(&world, &format!("{}/nix/b", place.read_url()), &second, &key, &paths[2..]);
+    assert!(fetched.status.success(), "{fetched:?}");
 }

@@ -123,12 +123,12 @@ impl Session<'_> {
 }
 
 /// Whether it is not about a path, but about the destination or this daemon.
-pub(super) fn ends_the_batch(fault: &Fault) -> bool {
+pub(in crate::push) fn ends_the_batch(fault: &Fault) -> bool {
     matches!(fault, Fault::Cancelled) || fault.is_unreachable()
 }
 
 /// Why a path that needs another cannot be sent.
-fn needs(path: &StorePath, fault: &Fault) -> Fault {
+pub(in crate::push) fn needs(path: &StorePath, fault: &Fault) -> Fault {
     match fault {
         Fault::Failed { class, why, output } => Fault::Failed {
             class: *class,
