@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use object_kit::Line;
 use service_kit::clock::{Clock, ManualClock, Time};
+use service_kit::http::Reach;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -86,7 +87,12 @@ impl Double {
     #[must_use]
     pub fn line(&self, attempts_max: u32) -> Line {
         let timeout = WAIT_MAX * 1000;
-        Line { proxies: false, attempts_max, timeout, ..Line::new(self.clock.clone(), "eka-fuzz/0") }
+        Line {
+            proxies: false,
+            attempts_max,
+            timeout,
+            ..Line::new(self.clock.clone(), "eka-fuzz/0", Reach::Private)
+        }
     }
 
     /// Does the work while these answers are given; says what was asked meanwhile, and the longest wait between two

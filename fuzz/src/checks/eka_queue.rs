@@ -5,7 +5,7 @@ use std::path::Path;
 
 use eka_queue::config::{Config, LOCAL_STORE};
 use eka_queue::control::protocol::Request;
-use eka_queue::push::stored_text;
+use eka_queue::push::{dhall_records, stored_text};
 use nix_types::cache_url::Encoding;
 use object_kit::Found;
 
@@ -54,6 +54,24 @@ pub fn control_request(bytes: &[u8]) {
     assert!(!line.contains(&b'\n'), "a request is one line");
     let again: Request = serde_json::from_slice(&line).expect("what was said can be read");
     assert_eq!(again, request);
+}
+
+/// A settings file of Cachix' client: what is understood is understood again when it is written anew.
+pub fn dhall(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    let Some(records) = dhall_records(text) else { return };
+    for record in records {
+        let mut written = String::from("{ ");
+        for (key, value) in &record {
+            assert!(key.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$");
+            for piece in [key, " = \"", &value, "\", "] {
+                written.push_str(piece);
+            }
+        }
+        written.push('}');
+        assert_eq!(dhall_records(&written).as_deref(), Some([record].as_slice()), "{written}");
+    }
 }
 
 /// A stored file behind a line with its encoding, `-` for one that the place did not say: a text within the bound,

@@ -3,6 +3,7 @@
 //! falls over. The fuzz targets and the crates' own tests run the same functions.
 
 pub mod answers;
+pub mod ci_model;
 pub mod eka_hook;
 pub mod eka_queue;
 pub mod hook_wire;

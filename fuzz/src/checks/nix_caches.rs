@@ -6,7 +6,9 @@ use nix_types::cache_info::CACHE_INFO_BYTES_MAX;
 use nix_types::cache_url::{Place, URL_MAX};
 use nix_types::narinfo::NARINFO_BYTES_MAX;
 use nix_types::realisation::REALISATION_BYTES_MAX;
-use nix_types::{CacheInfo, CacheUrl, NarInfo, PublicKey, Realisation, SecretKey, Sha256, Signature, nix32};
+use nix_types::{
+    CacheInfo, CacheUrl, NarInfo, PublicKey, Realisation, SecretKey, Sha256, Signature, SshUrl, nix32,
+};
 
 const STORE: &str = "/nix/store";
 
@@ -122,6 +124,29 @@ pub fn realisation(bytes: &[u8]) {
             let key = read.id.key();
             let name = key.strip_prefix("realisations/").expect("all are in one folder");
             assert!(!name.contains(['/', '\0']) && name.is_ascii() && key.ends_with(".doi"));
+        }
+        Err(error) => shown(&error),
+    }
+}
+
+/// The URL of a store that is reached by ssh: it is printed as it was, names a machine and user that ssh cannot take for
+/// options and a shell for nothing else, and an error can be shown.
+pub fn ssh_url(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    match SshUrl::parse(&text) {
+        Ok(url) => {
+            assert!(text.len() <= nix_types::ssh_url::URL_MAX && text.is_ascii() && url.to_string() == text);
+            for word in url.user.iter().chain([&url.host]) {
+                let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+$@:%".contains(&byte);
+                assert!(!word.is_empty() && !word.starts_with('-') && word.bytes().all(harmless), "{word}");
+            }
+            let params = &url.params;
+            assert!(
+                params.max_connections > 0 && params.ssh_key.as_ref().is_none_or(|key| key.is_absolute())
+            );
+            for text in params.remote_program.iter().chain(&params.remote_store).chain(&params.host_key) {
+                assert!(!text.contains(char::is_control) && !text.is_empty(), "{text:?}");
+            }
         }
         Err(error) => shown(&error),
     }

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::fs;
 use std::io::{self, Write};
 use std::net::Shutdown;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
@@ -15,8 +15,10 @@ use std::thread;
 use nix_store::copy::{FaultClass, LINE_MAX, StoreUrl, URL_MAX, classify};
 use nix_store::daemon::Daemon;
 use nix_store::log::unpack;
+use nix_store::remote::{Broken, End, Item, ReadEnd, Remote};
 use nix_store::store::Cursor;
-use nix_store::{Filter, Store, StoreDirs, StoreError, WorkerStore};
+use nix_store::{Filter, PathInfo, Store, StoreDirs, StoreError, WorkerStore};
+use nix_types::ssh_url::Speech;
 use nix_types::{DrvPath, StorePath};
 use tempfile::TempDir;
 
@@ -99,8 +101,77 @@ pub fn nix_worker(bytes: &[u8]) {
     }
 }
 
+/// The first byte chooses a language and a question, the others are all that another machine's Nix says: it ends, in an
+/// answer that fits the question or in an error that can be shown.
+pub fn far_nix(bytes: &[u8]) {
+    let Some((question, says)) = bytes.split_first() else { return };
+    let (ours, theirs) = UnixStream::pair().expect("two ends");
+    thread::scope(|both| {
+        // It talks without listening first, but hears everything, or we would wait for that.
+        both.spawn(|| drop((&theirs).write_all(says).and_then(|()| theirs.shutdown(Shutdown::Write))));
+        both.spawn(|| drop(io::copy(&mut &theirs, &mut io::sink())));
+        ask_far(*question, ours);
+    });
+}
+
+fn ask_far(question: u8, ours: UnixStream) {
+    let speech = if question & 1 == 0 { Speech::Serve } else { Speech::Worker };
+    let paths = [0, 1]
+        .map(|n| StorePath::parse_str(&format!("/nix/store/{n:032}-p")).expect("it has the form of one"));
+    let error = match (Remote::greet(ours, speech, "far".to_owned()), question >> 1 & 3) {
+        (Err(error), _) => Some(error),
+        (Ok(mut far), 0) => far.valid_among(&paths, true).err(),
+        (Ok(mut far), 1) => far
+            .infos(&paths)
+            .map(|infos| {
+                assert_eq!(infos.len(), paths.len());
+                let right = |(info, path): (&Option<PathInfo>, &StorePath)| {
+                    info.as_ref().is_none_or(|info| info.path == *path)
+                };
+                assert!(infos.iter().zip(&paths).all(right));
+            })
+            .err(),
+        (Ok(mut far), _) => {
+            let items = paths.map(|path| Item { info: info_of(path), signatures: vec!["k:s".to_owned()] });
+            let sent = far.send(&items, &mut |_, sink| sink(b"12345678").map_err(|_| ReadEnd::<()>::Stopped));
+            assert!(sent.ends.len() == items.len() && sent.unread.is_empty());
+            let open = sent.ends.contains(&End::Open);
+            assert!(!open || sent.broken.is_some(), "{sent:?}");
+            for end in &sent.ends {
+                if let End::Refused(words) = end {
+                    assert!(!words.contains(char::is_control), "{words}");
+                }
+            }
+            match sent.broken {
+                Some(Broken::Peer(error)) => Some(error),
+                Some(Broken::Cut) => panic!("nothing was wrong with what we sent"),
+                None => None,
+            }
+        }
+    };
+    let mut error: Option<&dyn Error> = error.as_ref().map(|error| error as &dyn Error);
+    while let Some(cause) = error {
+        assert!(!cause.to_string().contains(char::is_control), "{cause}");
+        error = cause.source();
+    }
+}
+
+fn info_of(path: StorePath) -> PathInfo {
+    PathInfo {
+        path,
+        nar_hash: format!("sha256:{}", "0".repeat(64)),
+        nar_size: 8,
+        references: Vec::new(),
+        deriver: None,
+        registration_time: 0,
+        ultimate: false,
+        signatures: Vec::new(),
+        ca: None,
+    }
+}
+
 /// Each path once, and all it refers to is there.
-fn closed(closure: &[nix_store::PathInfo]) {
+fn closed(closure: &[PathInfo]) {
     let paths: BTreeSet<&StorePath> = closure.iter().map(|info| &info.path).collect();
     assert_eq!(paths.len(), closure.len());
     assert!(closure.iter().flat_map(|info| &info.references).all(|reference| paths.contains(reference)));

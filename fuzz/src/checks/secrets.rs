@@ -78,7 +78,9 @@ pub fn redactor(bytes: &[u8]) {
     if secret.len() >= secrets::PATTERN_MIN && !secret.contains('*') {
         assert!(!whole.contains(secret), "{secret:?} is still in {whole:?}");
     }
-    if !text.contains(secret) && !text.contains('%') && !text.contains('\\') && secret.is_ascii() {
+    // Escaped, or wrapped over lines, it may be there all the same.
+    let is_plain = !text.contains(['%', '\\', '&']) && !text.contains(char::is_whitespace);
+    if !text.contains(secret) && is_plain && secret.is_ascii() {
         assert_eq!(whole, text);
     }
 }
