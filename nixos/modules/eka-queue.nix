@@ -117,6 +117,14 @@ in
             default = [ ];
             description = "The blocks `[[caches]]`: where paths go.";
           };
+          security = mkOption {
+            type = types.submodule {
+              freeformType = toml.type;
+              options = keys.security;
+            };
+            default = { };
+            description = "The section `[security]`.";
+          };
         };
       };
     };
@@ -212,7 +220,12 @@ in
     );
 
     services.eka-queue = {
-      renderedSettings = withoutNulls cfg.settings;
+      renderedSettings =
+        let
+          settings = withoutNulls cfg.settings;
+        in
+        # A section without keys says nothing.
+        if settings.security == { } then removeAttrs settings [ "security" ] else settings;
       configFile = if cfg.checkConfig then checked else file;
       settings.queue = {
         state_dir = mkDefault home;

@@ -4,6 +4,7 @@
 {
   CapabilityBoundingSet = "";
   DevicePolicy = "closed";
+  LimitCORE = 0;
   LockPersonality = true;
   # Programs that make code at run time (node, java) do not start with it.
   MemoryDenyWriteExecute = !runsPrograms;

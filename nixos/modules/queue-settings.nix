@@ -1,5 +1,5 @@
 # The keys of ekaci.toml that the queue reads, as typed options. In: nixpkgs' lib. Out: one set of options for
-# [queue], one for a [[caches]] block, and one for hook.conf. `null` leaves a key out, and the daemon's own default
+# [queue], one for a [[caches]] block, one for [security], and one for hook.conf. `null` leaves a key out, and the daemon's own default
 # holds. Leaves out what the daemon refuses and what other programs read: the freeform rest takes those.
 { lib }:
 let
@@ -13,6 +13,8 @@ let
   # Of the machine it runs on: a string, so that nothing is copied into the store.
   absolute = types.strMatching "/.*";
   id = types.strMatching "[A-Za-z0-9._-]{1,128}";
+  # Over repositories and branches.
+  pattern = types.strMatching ".{1,256}";
 
   # A key that may be left out.
   key =
@@ -90,11 +92,18 @@ in
   cache = {
     id = required id "Name of the destination.";
     cache_type =
-      required (types.enum [ "nix-copy" "command" ])
-        "How paths get there: to a store URL, or by a program.";
+      required (types.enum [ "nix-copy" "attic" "cachix" "command" ])
+        "How paths get there: to a store URL, a cache of Attic or Cachix, or by a program.";
     destination =
-      key types.str "required for `nix-copy`"
-        "Store URL: `s3://…`, `https://…`, `file://…`, or another that Nix can copy to, such as `ssh-ng://…`.";
+      key types.str "required for all but `command`"
+        ''
+          Store URL: `s3://…`, `https://…`, `file://…`, or another that Nix can copy to, such as `ssh-ng://…`. For
+          `attic` `https://HOST/CACHE` or `SERVER:CACHE`, for `cachix` the name of the cache.
+        '';
+    driver =
+      key (types.enum [ "native" "cli" ]) "`native`"
+        "For `attic` and `cachix`: `cli` runs their own program, which has to be in the `path` of the service.";
+    config_file = key absolute "`~/.config/cachix/cachix.dhall`" "For `cachix`: where its settings are.";
     command =
       key (types.nonEmptyListOf types.str) "required for `command`"
         "Program and arguments, without a shell; run once per batch with `OUT_PATHS` and `DRV_PATH`.";
@@ -109,8 +118,26 @@ in
         '';
     credentials_ttl = key duration "`30s`" "How long what a source gave is used before it is asked again.";
     accept =
-      key (types.listOf (types.enum [ "hook" "ci" ])) "both"
+      key (types.listOf (types.enum [ "hook" "ci" ])) "both; `[ \"ci\" ]` beside `permissions` that restrict"
         "Whose requests it takes.";
+    permissions =
+      table {
+        allow_all =
+          key types.bool "`true` without lists, `false` beside one"
+            "Whether every repository and branch is let in. True beside lists, the lists mean nothing.";
+        allowed_repos =
+          key (types.listOf pattern) "none"
+            "Patterns on `owner/name`, such as `myorg/*`, in any case. Empty lists ask for nothing.";
+        allowed_branches =
+          key (types.listOf pattern) "none"
+            "Patterns on branches, such as `main` and `release/*`. None matches a pull request.";
+      } "everything" "Of which repositories and branches a CI may push builds here.";
+    allow_untrusted =
+      key types.bool "`false`"
+        "Whether a CI may push what untrusted pull requests built, too. For a cache that nobody trusts, and no key.";
+    allow_pull_requests =
+      key types.bool "`false`"
+        "Whether approved pull requests are let in where `allowed_branches` has entries.";
     concurrency = key (types.ints.between 1 256) "8" "Batches under way at once.";
     attempts_max =
       key (types.ints.between 1 1000000) "25"
@@ -144,6 +171,12 @@ in
     skip_signed_by =
       key (types.listOf types.str) "none"
         "Names of keys, or whole public keys: a path that one of them has signed is upstream already.";
+  };
+
+  security = {
+    allow_private_cache_hosts =
+      key types.bool "false"
+        "Whether caches may be in private networks and on this machine, as a MinIO in the next room is.";
   };
 
   hook = {

@@ -65,7 +65,14 @@ let
         // {
           credentials.systemd-credential.name = "cache";
           credentials_ttl = "10s";
-          accept = [ "hook" ];
+          accept = [ "ci" ];
+          permissions = {
+            allow_all = false;
+            allowed_repos = [ "myorg/*" ];
+            allowed_branches = [ "main" "release/*" ];
+          };
+          allow_untrusted = false;
+          allow_pull_requests = true;
           concurrency = 4;
           attempts_max = 5;
           backoff = { min = "2s"; max = "5m"; };
@@ -82,8 +89,11 @@ let
         }
       )
       { id = "far"; cache_type = "nix-copy"; destination = "ssh://nix-ssh@far"; ssh_key_file = "/run/secrets/ssh"; }
+      { id = "team"; cache_type = "attic"; destination = "https://attic.example.org/team"; driver = "native"; }
+      { id = "ours"; cache_type = "cachix"; destination = "ours"; config_file = "/run/secrets/cachix.dhall"; }
       { id = "tell"; cache_type = "command"; command = [ "/run/current-system/sw/bin/announce" "--all" ]; }
     ];
+    security.allow_private_cache_hosts = true;
   };
 
   minimal = queue { settings.caches = [ cache ]; };
@@ -94,6 +104,7 @@ let
   tagged = queue { hook.settings = { tag = "builder-1"; timeout_ms = 200; strict = true; }; };
   folder = with_ { destination = "file:///srv/cache?compression=xz"; };
   programs = queue { settings.caches = [ { id = "tell"; cache_type = "command"; command = [ "/bin/tell" ]; } ]; };
+  hydra = queue { hook.enable = false; settings.queue.socket_group = "hydra"; settings.caches = [ cache ]; };
   off = machine { };
 
   oldSsh = old {
@@ -135,9 +146,28 @@ let
       };
     };
   page = machine byItsPage;
+
+  # What pages take secrets from: options of others, as far as ours need them.
+  secrets.options.sops.secrets = lib.mkOption {
+    default = { };
+    type = lib.types.attrsOf (
+      lib.types.submodule {
+        freeformType = lib.types.attrsOf lib.types.anything;
+        options.path = lib.mkOption { type = lib.types.path; default = "/run/secrets/a-secret"; };
+      }
+    );
+  };
+  example =
+    module:
+    machine {
+      imports = [ secrets module ];
+      services.eka-queue.enable = lib.mkDefault true;
+      services.eka-queue.package = package;
+    };
 in
 {
-  accepts = module: accepted (machine { imports = [ module ]; services.eka-queue.enable = lib.mkDefault true; });
+  accepts = module: accepted (example module);
+  rendersOf = module: settings (example module);
   rendered = {
     minimal = settings minimal;
     everything = settings everything;
@@ -159,6 +189,9 @@ in
     "the example sets every key of [[caches]]" =
       builtins.attrNames (builtins.foldl' (a: b: a // b) { } full.caches)
       == builtins.attrNames (import ../modules/queue-settings.nix { inherit lib; }).cache;
+    "the example sets every key of [security]" =
+      builtins.attrNames full.security
+      == builtins.attrNames (import ../modules/queue-settings.nix { inherit lib; }).security;
     "what no option knows is passed on" =
       (settings (queue { settings = { web.port = 3030; queue.later = "x"; }; })).web.port == 3030
       && (settings (inQueue { later = "x"; })).queue.later == "x";
@@ -185,6 +218,11 @@ in
       && builtins.elem "d /var/spool/q 3770 eka-queue builders -" everything.systemd.tmpfiles.rules;
     "the spool of a group lies where the group can go" =
       (settings (inQueue { socket_group = "builders"; })).queue.spool_dir == "/var/spool/eka-queue";
+    "Hydra's group reaches both, and its RunCommand finds them" =
+      hydra.systemd.sockets.eka-queue.socketConfig.SocketGroup == "hydra"
+      && builtins.elem "d /var/spool/eka-queue 3770 eka-queue hydra -" hydra.systemd.tmpfiles.rules
+      && lib.hasPrefix "socket = /run/eka-queue/enqueue.sock\nspool = /var/spool/eka-queue\n" hydra.environment.etc."eka/hook.conf".text
+      && !(hydra ? nix.settings.post-build-hook);
     "GC roots and spool are made before the daemon starts" =
       builtins.elem "d /nix/var/nix/gcroots/eka-queue 0755 eka-queue eka-queue -" minimal.systemd.tmpfiles.rules
       && builtins.elem "d /var/lib/eka-queue/spool 3770 eka-queue eka-queue -" minimal.systemd.tmpfiles.rules;
@@ -243,7 +281,8 @@ in
     "types: a cache of no known type" = refused (with_ { cache_type = "ftp"; });
     "types: a cache without an id" = refused (queue { settings.caches = [ (removeAttrs cache [ "id" ]) ]; });
     "types: an id with a blank" = refused (with_ { id = "a b"; });
-    "types: a misspelt key within a table" = refused (with_ { backoff.mni = "1s"; });
+    "types: a misspelt key within a table" =
+      refused (with_ { backoff.mni = "1s"; }) && refused (with_ { permissions.allowed_repo = [ "a/b" ]; });
     "types: a setting the hook does not have" = refused (queue { hook.settings.timeout = 3; });
     "types: a tag of two lines" = refused (queue { hook.settings.tag = "a\nsocket = /x"; });
 

@@ -41,8 +41,9 @@ in
   # ekaci.toml as the modules render it, by name.
   toml = builtins.mapAttrs (_: standIn.toToml) cases.rendered;
   inherit (cases) hookConf;
-  # Whether a file is a good module.
+  # Whether a file is a good module, and what it renders.
   example = cases.accepts file;
+  exampleToml = standIn.toToml (cases.rendersOf file);
   # Names and descriptions of the keys that have an option.
   keys = builtins.mapAttrs (_: builtins.mapAttrs (_: option: option.description)) keys;
   cacheTypes = builtins.fromJSON (builtins.replaceStrings [ "one of " ] [ "" ] keys.cache.cache_type.type.name);

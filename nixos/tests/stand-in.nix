@@ -249,6 +249,7 @@ let
       nix = anything;
       programs = anything;
       services.hydra = anything;
+      services.cachix-watch-store = anything;
       systemd = anything;
       users = anything;
     };

@@ -29,6 +29,8 @@ pkgs.testers.runNixOSTest {
       enable = true;
       environmentFile = "/etc/cache-login";
       signingKeyFiles = [ "/etc/cache.private" ];
+      # The nodes are in a private network.
+      settings.security.allow_private_cache_hosts = true;
       settings.caches = [
         {
           id = "bucket";
