@@ -78,8 +78,15 @@ async fn expire(queue: &Queue, stop: &Stop) -> Result<(), Infallible> {
 async fn forget_claims(queue: &Queue, stop: &Stop) -> Result<(), Infallible> {
     while !stop.is_requested() {
         let before = queue.clock.now().minus(ENDED_CLAIM_KEPT);
+        // A backfill must not take for the machine's own what a stranger's pull request built.
+        let untrusted_before = queue.clock.now().minus(queue.config.queue.keep_dead.max(ENDED_CLAIM_KEPT));
         let forgotten = if spool::is_empty(&queue.config.queue.spool_dir) {
-            queue.db.call(DbLane::Bulk, move |tx| intake::forget_claims(tx, before, CLAIMS_CHUNK)).await
+            queue
+                .db
+                .call(DbLane::Bulk, move |tx| {
+                    intake::forget_claims(tx, before, untrusted_before, CLAIMS_CHUNK)
+                })
+                .await
         } else {
             Ok(0)
         };

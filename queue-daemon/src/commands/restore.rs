@@ -135,7 +135,11 @@ fn told(state_dir: &Path, file: &Path, restored: &Restored, json: bool) -> Strin
         lines.push(format!("the queue as it was is {}; delete it when all is well", kept.display()));
     }
     let since = text(push_since).unwrap_or_else(|| "TIME-OF-THE-COPY".to_owned());
-    lines.push("next: start the daemon, and queue what the backup does not know of:".to_owned());
+    lines.push(
+        "next: start the daemon, and queue what the backup does not know of (where a CI claims builds, its claims since then \
+         are not known either: name with --to who may have all of it):"
+            .to_owned(),
+    );
     lines.push(format!("  eka-queue push --all-valid --ultimate --since {since}"));
     lines.join("\n")
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use hook_wire::Source;
 use nix_store::{Filter, Store, StoreError};
 use nix_types::StorePath;
+use service_kit::clock::Time;
 use service_kit::telemetry::chain;
 use tokio::io::AsyncWrite;
 
@@ -34,6 +35,23 @@ struct Wish {
     tag: Option<String>,
     priority: i32,
     who: Who,
+    /// Nobody has looked at each path: what a claim once said of it counts, however long ago.
+    is_backfill: bool,
+}
+
+/// Where what the hook never fired for goes: where the hook's would.
+fn for_backfill(control: &Control) -> Result<Vec<DestinationId>, Trouble> {
+    let config = &control.queue.config;
+    let is_default = |id: &DestinationId| {
+        config.queue.default_destinations.as_ref().is_none_or(|defaults| defaults.contains(id))
+    };
+    let open = config.caches.iter().filter(|cache| cache.accept.hook && is_default(&cache.id));
+    let ids: Vec<DestinationId> = open.map(|cache| cache.id.clone()).collect();
+    if ids.is_empty() {
+        let why = "no default destination takes what a hook brings; name one with --to";
+        return Err(Trouble::said(FailureKind::BadRequest, why));
+    }
+    Ok(ids)
 }
 
 pub(super) async fn push(
@@ -47,7 +65,13 @@ pub(super) async fn push(
     }
     let Asked { what, destinations, tag, priority } = asked;
     let wish = checked(&destinations, tag, priority, who);
-    let wish = wish.map_err(|why| Trouble::said(FailureKind::BadRequest, why))?;
+    let mut wish = wish.map_err(|why| Trouble::said(FailureKind::BadRequest, why))?;
+    if let PushWhat::AllValid { .. } = what {
+        wish.is_backfill = true;
+        if wish.destinations.is_empty() {
+            wish.destinations = for_backfill(control)?;
+        }
+    }
     let mut end = End::default();
     let paths = select(control, what, &mut end, writer).await?;
     for chunk in paths.chunks(CHUNK) {
@@ -75,7 +99,7 @@ fn checked(destinations: &[String], tag: Option<String>, priority: i32, who: Who
     if let Some(tag) = &tag {
         hook_wire::check_tag(tag.as_bytes()).map_err(|error| format!("--tag: {error}"))?;
     }
-    Ok(Wish { destinations, tag, priority, who })
+    Ok(Wish { destinations, tag, priority, who, is_backfill: false })
 }
 
 fn request(control: &Control, wish: &Wish, paths: &[StorePath]) -> Request {
@@ -91,7 +115,7 @@ fn request(control: &Control, wish: &Wish, paths: &[StorePath]) -> Request {
         origin: Origin::default(),
         trust: None,
         priority: wish.priority,
-        made: Some(control.queue.clock.now()),
+        made: Some(if wish.is_backfill { Time::from_ms(0) } else { control.queue.clock.now() }),
         operator: Some(wish.who.clone()),
     }
 }

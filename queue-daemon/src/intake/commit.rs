@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hook_wire::Trust;
 use nix_types::{DrvPath, StorePath};
 use serde_json::json;
 use service_kit::telemetry::chain;
@@ -199,15 +200,30 @@ async fn let_go(queue: &Arc<Queue>, held: Vec<StorePath>, ends: Ends) {
     tokio::task::spawn_blocking(work).await.expect("letting paths go does not panic: it logs its errors");
 }
 
+fn trust_word(trust: Trust) -> &'static str {
+    match trust {
+        Trust::TrustedPush => "trusted-push",
+        Trust::ApprovedPr => "approved-pr",
+        Trust::UntrustedPr => "untrusted-pr",
+    }
+}
+
+/// A directory service that hangs holds this answer and nobody else's.
+async fn who_at(peer: Peer) -> Who {
+    let looked = tokio::task::spawn_blocking(move || Who::at(peer)).await;
+    looked.expect("looking a name up does not panic")
+}
+
 /// Claims and their ends go straight to the table: they touch no path.
 pub(crate) async fn write_claim(queue: &Queue, claim: intake::NewClaim, peer: Peer) -> Answer {
     let accepted = u32::try_from(claim.drvs.len()).unwrap_or(u32::MAX);
     if let Some(unknown) = claim.destinations.iter().find(|id| queue.destination(id).is_none()) {
         return Answer::Refused { why: format!("destination `{unknown}` is not configured") };
     }
-    let (who, now) = (Who::at(peer), queue.clock.now());
+    let (who, now) = (who_at(peer).await, queue.clock.now());
     let detail = json!({
         "claim": hex(&claim.key),
+        "trust": claim.trust.map_or("none", trust_word),
         "drvs": audit::list(claim.drvs.iter().map(DrvPath::as_str)),
         "to": audit::list(claim.destinations.iter().map(DestinationId::as_str)),
         "repository": claim.origin.repository.as_deref().map(audit::text),
@@ -227,7 +243,7 @@ pub(crate) async fn write_claim(queue: &Queue, claim: intake::NewClaim, peer: Pe
 
 /// Ends a claim.
 pub(crate) async fn end_claim(queue: &Queue, key: [u8; 16], drvs: Vec<DrvPath>, peer: Peer) -> Answer {
-    let (who, now) = (Who::at(peer), queue.clock.now());
+    let (who, now) = (who_at(peer).await, queue.clock.now());
     let detail = json!({ "claim": hex(&key), "drvs": audit::list(drvs.iter().map(DrvPath::as_str)) });
     let written = queue.db.call(DbLane::Urgent, move |tx| {
         let ended = intake::end_claim(tx, &key, &drvs, now)?;

@@ -188,12 +188,12 @@ impl Preparer {
     }
 
     /// Claims are looked at as they stood when the request was made: one that lay in the spool while the CI ended its
-    /// claim is still bound by it. A time in the future counts as now, and one far in the past only binds more.
+    /// claim is still bound by it, and a backfill by every claim there is. A time in the future counts as now, and one far in the past only binds more.
     fn made(&self, request: &Request) -> Time {
         let now = self.queue.clock.now();
         match request.via {
-            Via::Spool => request.made.map_or(now, |made| made.min(now)),
-            Via::Socket | Via::Control => now,
+            Via::Spool | Via::Control => request.made.map_or(now, |made| made.min(now)),
+            Via::Socket => now,
         }
     }
 

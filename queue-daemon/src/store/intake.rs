@@ -308,11 +308,18 @@ pub(crate) fn claims_on(conn: &Connection, drv: &str, made: Time) -> Result<Vec<
     Ok(claims)
 }
 
-/// Forgets claims that ended before `before`, at most `limit`.
-pub(crate) fn forget_claims(tx: &Connection, before: Time, limit: u32) -> Result<usize, RowError> {
-    let forget =
-        "DELETE FROM claim WHERE (drv, key) IN (SELECT drv, key FROM claim WHERE until_ms <= ?1 LIMIT ?2)";
-    Ok(tx.prepare_cached(forget)?.execute(params![ms(before), limit])?)
+/// Forgets claims that ended before `before`, those that were not of trusted pushes only when they ended before
+/// `untrusted_before`; at most `limit`.
+pub(crate) fn forget_claims(
+    tx: &Connection,
+    before: Time,
+    untrusted_before: Time,
+    limit: u32,
+) -> Result<usize, RowError> {
+    let forget = "DELETE FROM claim WHERE (drv, key) IN
+        (SELECT drv, key FROM claim WHERE until_ms <= ?1 AND (trust IS ?2 OR until_ms <= ?3) LIMIT ?4)";
+    let trusted = Trust::TrustedPush as i64;
+    Ok(tx.prepare_cached(forget)?.execute(params![ms(before), trusted, ms(untrusted_before), limit])?)
 }
 
 #[cfg(test)]

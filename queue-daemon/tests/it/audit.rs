@@ -114,6 +114,7 @@ fn every_privileged_act_is_a_row_that_says_who_did_it() {
     assert_eq!(detail(7)["before"][0], first_key);
     assert_eq!(detail(7)["now"][0], second_key);
     assert_eq!(detail(9)["count"], 2);
+    assert_eq!(detail(12)["trust"], "trusted-push");
     assert_eq!((&detail(12)["drvs"][0], &detail(12)["to"][0]), (&drv.into(), &"main".into()));
     // Each row's head is in the log, where whoever keeps logs elsewhere has it.
     for row in &rows {

@@ -256,6 +256,10 @@ impl Open {
 }
 
 impl Cache for Open {
+    fn place(&self) -> &str {
+        self.api.place()
+    }
+
     fn upstream_keys(&self) -> &[String] {
         &self.upstream_keys
     }

@@ -42,12 +42,42 @@ pub(super) async fn look_at(
         while let Some(read) = reads.next().await {
             learned.push(read?);
         }
+        upstream_counts_as_there(engine, cache, &mut learned).await;
         found.extend(learned.iter().cloned());
         let references: HashSet<StorePath> =
             learned.into_iter().filter_map(|(_, found)| found).flatten().collect();
         next = references.into_iter().filter(|path| !found.contains_key(path) && !whole.has(path)).collect();
     }
     Ok(judge(paths, &found, whole))
+}
+
+/// What the cache was never brought, since it can be had upstream: what one of the cache's upstream keys has signed here,
+/// and, where there are such keys, what this machine no longer has and nobody can tell of.
+async fn upstream_counts_as_there(
+    engine: &Hosted,
+    cache: &dyn super::Cache,
+    learned: &mut [(StorePath, Found)],
+) {
+    let keys = cache.upstream_keys().to_vec();
+    let absent: Vec<StorePath> =
+        learned.iter().filter(|(_, found)| found.is_none()).map(|(path, _)| path.clone()).collect();
+    if keys.is_empty() || absent.is_empty() {
+        return;
+    }
+    let store = std::sync::Arc::clone(&engine.hands.store);
+    let upstream = move || -> HashSet<StorePath> {
+        let is_upstream = |path: &StorePath| match store.path_info(path) {
+            Ok(Some(info)) => session::is_upstream(&info, &keys),
+            Ok(None) => true,
+            Err(_) => false,
+        };
+        absent.into_iter().filter(is_upstream).collect()
+    };
+    let upstream = tokio::task::spawn_blocking(upstream).await;
+    let upstream = upstream.expect("a store query does not panic: it returns its errors");
+    for (_, found) in learned.iter_mut().filter(|(path, _)| upstream.contains(path)) {
+        *found = Some(Vec::new());
+    }
 }
 
 fn judge(paths: &[StorePath], found: &HashMap<StorePath, Found>, whole: &mut Whole) -> Checked {

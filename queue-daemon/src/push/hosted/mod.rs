@@ -62,6 +62,9 @@ pub(crate) trait Service: Send + Sync {
 
 /// A cache that may be used.
 pub(crate) trait Cache: Send + Sync {
+    /// Where the cache is really.
+    fn place(&self) -> &str;
+
     /// Names of keys whose paths are not sent, for they can be had upstream.
     fn upstream_keys(&self) -> &[String];
 
@@ -143,10 +146,28 @@ pub(crate) fn line(cache: &CacheConfig, shares: &Shares) -> Line {
 impl Hosted {
     /// Opens the cache; when it refuses who we are, once more as whoever the source names by now.
     async fn open(&self) -> Result<Arc<dyn Cache>, Fault> {
-        match self.service.open().await {
+        let opened = match self.service.open().await {
             Err(_) if self.service.whose().ask_anew().await => self.service.open().await,
             opened => opened,
+        };
+        let cache = opened?;
+        self.know_again(cache.place()).await?;
+        Ok(cache)
+    }
+
+    /// A name may lead to another server than before, by a file that is not ours: what that one has is asked anew.
+    async fn know_again(&self, place: &str) -> Result<(), Fault> {
+        let known = self.memory.mark().await;
+        if known.as_deref() == Some(place) {
+            return Ok(());
         }
+        if known.is_some() {
+            tracing::warn!("{} is at {place} now: what it has is asked anew", self.shown);
+        }
+        let written = self.memory.now_it_is(Some(place.to_owned()), known.is_some()).await;
+        written.map_err(|error| {
+            Fault::failed(crate::delivery::FaultClass::Unreachable, object_kit::chain(&error))
+        })
     }
 
     /// What was refused on the way is not used for the next batch.

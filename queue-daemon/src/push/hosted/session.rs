@@ -249,7 +249,7 @@ async fn bring(engine: &Hosted, cache: &dyn Cache, info: &PathInfo) -> Result<(N
     }
 }
 
-fn is_upstream(info: &PathInfo, keys: &[String]) -> bool {
+pub(super) fn is_upstream(info: &PathInfo, keys: &[String]) -> bool {
     info.signatures.iter().any(|text| keys.iter().any(|key| key == key_name(text)))
 }
 

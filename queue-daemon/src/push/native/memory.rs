@@ -115,14 +115,18 @@ impl Memory {
     }
 
     /// The mark of the cache that was there when it was last looked at.
-    pub(super) async fn mark(&self) -> Option<String> {
+    pub(in crate::push) async fn mark(&self) -> Option<String> {
         let (queue, row) = (Arc::clone(&self.queue), self.row);
         let asked = tokio::task::spawn_blocking(move || queue.reader.with(|conn| cache::mark(conn, row)));
         asked.await.expect("a look into the table does not panic").ok().flatten()
     }
 
     /// Another cache is there now: everything else about the old one is forgotten.
-    pub(super) async fn now_it_is(&self, mark: Option<String>, forget: bool) -> Result<(), RowError> {
+    pub(in crate::push) async fn now_it_is(
+        &self,
+        mark: Option<String>,
+        forget: bool,
+    ) -> Result<(), RowError> {
         let (row, now) = (self.row, self.queue.clock.now());
         let written = self.queue.db.call(DbLane::Normal, move |tx| {
             if forget {

@@ -18,15 +18,15 @@ use super::read::Blocks;
 use super::{Ssh, faults};
 use crate::delivery::FaultClass;
 use crate::push::native::unless_gone;
-use crate::push::{Batch, Fault, Pushed, Reports, keys};
+use crate::push::{Batch, Fault, Pushed, Reports};
 
 /// So many connections in a row that brought nothing there, and the rest is left for later.
 const FRUITLESS_MAX: usize = 3;
 
 /// Runs a batch.
 pub(super) async fn run(engine: &Ssh, batch: Batch<'_>, reports: &Reports) -> Result<Pushed, Fault> {
-    let files = engine.key_files.clone();
-    let read = tokio::task::spawn_blocking(move || keys::read_all(&files));
+    let ring = Arc::clone(&engine.keys);
+    let read = tokio::task::spawn_blocking(move || ring.read());
     let keys = read.await.expect("reading a key does not panic: it returns its errors")?;
     let mut session = Session {
         engine,

@@ -13,7 +13,6 @@ mod faults;
 mod pool;
 mod read;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use nix_types::{SshUrl, StorePath};
 use object_kit::Throttle;
 use service_kit::shutdown::Stop;
 
+use super::keys::Ring;
 use super::native::limit;
 use super::{Batch, Check, Checked, Fault, Push, Pushed, Reports, Rules, Whole, Work};
 use crate::config::CacheConfig;
@@ -39,7 +39,7 @@ const GATHER: Duration = Duration::from_millis(100);
 pub(crate) struct Ssh {
     /// The destination as receipts and messages name it.
     shown: String,
-    key_files: Vec<PathBuf>,
+    keys: Arc<Ring>,
     pool: Arc<Pool>,
     queue: Arc<Queue>,
     store: Arc<dyn Store>,
@@ -66,7 +66,7 @@ impl Ssh {
         let progress = queue.progress.of(cache.id.as_str()).cloned();
         Self {
             shown: url.to_string(),
-            key_files: queue.config.queue.signing_key_files.clone(),
+            keys: Arc::new(Ring::new(&cache.id, queue.config.queue.signing_key_files.clone(), queue)),
             pool: Arc::new(Pool::new(cache.id.clone(), url.clone(), with, queue.clock.clone())),
             queue: Arc::clone(queue),
             store: Arc::clone(&queue.store),

@@ -102,6 +102,27 @@ fn a_hooks_request_for_a_claimed_derivation_goes_only_where_the_claim_allows() {
     assert_eq!(taken(&world), ["a", "b"]);
 }
 
+/// What a stranger's pull request built does not become the machine's own when its claim is over.
+#[test]
+fn a_backfill_is_bound_by_claims_that_are_over() {
+    let (world, [(out, drv), _]) = stage("");
+    assert_eq!(Frame::claim(b'1', Trust::UntrustedPr, 600).drv(&drv).send(&world).accepted, 1);
+    assert_eq!(Frame::unclaim(b'1').send(&world).accepted, 1);
+    let said = world.ask(&["push", "--all-valid"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let queued: Vec<(String, String)> = world
+        .list(&[])
+        .iter()
+        .map(|row| {
+            (row["path"].as_str().unwrap().to_owned(), row["destination"].as_str().unwrap().to_owned())
+        })
+        .collect();
+    assert!(!queued.is_empty() && queued.iter().all(|(path, _)| *path != out), "{queued:?}");
+    assert!(queued.iter().all(|(_, id)| id != "ci-only"), "it goes where a hook's would: {queued:?}");
+    assert_eq!(world.ask(&["push", &out, "--to", "a"]).code, 0);
+    assert_eq!(world.list(&["--destination", "a"]).iter().filter(|row| row["path"] == *out).count(), 1);
+}
+
 #[test]
 fn a_claim_without_destinations_lets_nothing_through() {
     let (mut world, [(out, drv), (other, other_drv)]) = stage("");

@@ -108,6 +108,10 @@ fn what_is_there_or_upstream_is_not_sent() {
     queue(&world, &paths);
     delivered(&world, "60s");
     assert_eq!(uploads(), 1, "it was there");
+    let verified = world.ask(&["verify"]);
+    assert_eq!(verified.code, 0, "what can be had upstream is not missing: {verified:?}");
+    delivered(&world, "60s");
+    assert_eq!(uploads(), 1, "nothing is sent again: {verified:?}");
 }
 
 #[test]
@@ -276,4 +280,26 @@ fn credentials_come_before_the_file_and_a_new_token_is_in_use_at_once() {
         error.contains("401") && error.contains("`credentials` (file)")
     });
     assert!(!format!("{}{:?}", world.log(), world.list(&[])).contains("canary-third"));
+}
+
+/// A name that leads to another server: nothing is taken to be there because the old one had it.
+#[test]
+fn a_server_name_that_leads_elsewhere_is_another_cache() {
+    let (mut world, attic, _) = stage(TOKEN, "");
+    world.configure("", &block(&format!("here:{NAME}"), ""));
+    start(&mut world);
+    let paths = made(&world, &[Made::new("base", "base", &[]), Made::new("top", "top", &[0])]);
+    queue(&world, &paths[..1]);
+    delivered(&world, "60s");
+    assert!(objects(&attic).contains_key(&narinfo_key(&paths[0])));
+    let secret = SecretKey::parse(&fs::read_to_string(world.path("server-1.sec")).unwrap()).unwrap();
+    let store = world.path("nix/store");
+    let sign = move |print: &str| secret.sign(print).to_string();
+    let other = Attic::start(store.to_str().unwrap(), &[], Box::new(sign));
+    fs::remove_dir_all(world.path(".config")).unwrap();
+    log_in(&world, &other, TOKEN);
+    queue(&world, &paths[1..]);
+    delivered(&world, "60s");
+    let there = objects(&other);
+    assert!(paths.iter().all(|path| there.contains_key(&narinfo_key(path))), "{:?}", there.keys());
 }
