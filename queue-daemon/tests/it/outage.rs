@@ -86,30 +86,44 @@ fn an_outage_of_a_day_loses_nothing_and_delays_nobody_else() {
     inside.stop();
 }
 
+/// One destination that cannot be reached, in doubt, to which so many paths are owed.
+fn in_doubt(paths: usize) -> (Inside, ManualClock) {
+    let (clock, manual) = Clock::manual(Time::from_ms(1_700_000_000_000));
+    let mut inside = Inside::new(clock, "", &[GONE]);
+    inside.start(None);
+    inside.destination(GONE).set_failing(Some(FaultClass::Unreachable));
+    let paths = inside.valid_paths(0..paths);
+    inside.enqueue(0, &paths.iter().map(String::as_str).collect::<Vec<_>>());
+    steps(&inside, &manual, 30, &|| inside.status().destinations[GONE].breaker.as_deref() == Some("open"));
+    (inside, manual)
+}
+
+/// Moves the clock on, with this one destination, until everybody sleeps again and nothing is under way.
+fn one_step(inside: &Inside, manual: &ManualClock) {
+    manual.step(step_length());
+    inside.block_on(manual.sleeping(SLEEPERS - 3));
+    wait::until(SOON, || inside.status().destinations.values().all(is_at_rest));
+}
+
+/// So many steps at most, until `condition` holds.
+#[track_caller]
+fn steps(inside: &Inside, manual: &ManualClock, limit: usize, condition: &dyn Fn() -> bool) {
+    for _ in 0..limit {
+        if condition() {
+            return;
+        }
+        one_step(inside, manual);
+    }
+    assert!(condition(), "not after {limit} steps: {:?}", inside.status());
+}
+
 /// A probe whose path leaves the store while it is sent says nothing of the destination: another one is tried.
 #[test]
 fn a_probe_whose_path_vanishes_is_followed_by_another() {
     const PATHS: usize = 12;
-    let (clock, manual) = Clock::manual(Time::from_ms(1_700_000_000_000));
-    let mut inside = Inside::new(clock, "", &[GONE]);
-    inside.start(None);
+    let (mut inside, manual) = in_doubt(PATHS);
     let destination = inside.destination(GONE);
-    destination.set_failing(Some(FaultClass::Unreachable));
-    let paths = inside.valid_paths(0..PATHS);
-    inside.enqueue(0, &paths.iter().map(String::as_str).collect::<Vec<_>>());
-    let sleepers = SLEEPERS - 3;
-    let steps = |limit: usize, condition: &dyn Fn() -> bool| {
-        for _ in 0..limit {
-            if condition() {
-                return;
-            }
-            manual.step(step_length());
-            inside.block_on(manual.sleeping(sleepers));
-            wait::until(SOON, || inside.status().destinations.values().all(is_at_rest));
-        }
-        assert!(condition(), "not after {limit} steps: {:?}", inside.status());
-    };
-    steps(30, &|| inside.status().destinations[GONE].breaker.as_deref() == Some("open"));
+    let steps = |limit: usize, condition: &dyn Fn() -> bool| steps(&inside, &manual, limit, condition);
     destination.set_failing(None);
     destination.set_vanishing(2);
     let rest = u64::try_from(PATHS).unwrap() - 2;
@@ -121,35 +135,16 @@ fn a_probe_whose_path_vanishes_is_followed_by_another() {
 #[test]
 fn paths_that_cannot_be_read_wait_for_their_time_at_a_destination_in_doubt() {
     const PATHS: usize = 6;
-    let (clock, manual) = Clock::manual(Time::from_ms(1_700_000_000_000));
-    let mut inside = Inside::new(clock, "", &[GONE]);
-    inside.start(None);
+    let (mut inside, manual) = in_doubt(PATHS);
     let destination = inside.destination(GONE);
-    destination.set_failing(Some(FaultClass::Unreachable));
-    let paths = inside.valid_paths(0..PATHS);
-    inside.enqueue(0, &paths.iter().map(String::as_str).collect::<Vec<_>>());
-    let sleepers = SLEEPERS - 3;
-    let steps = |limit: usize, condition: &dyn Fn() -> bool| {
-        for _ in 0..limit {
-            if condition() {
-                return;
-            }
-            manual.step(step_length());
-            inside.block_on(manual.sleeping(sleepers));
-            wait::until(SOON, || inside.status().destinations.values().all(is_at_rest));
-        }
-        assert!(condition(), "not after {limit} steps: {:?}", inside.status());
-    };
-    steps(30, &|| inside.status().destinations[GONE].breaker.as_deref() == Some("open"));
+    let steps = |limit: usize, condition: &dyn Fn() -> bool| steps(&inside, &manual, limit, condition);
     destination.set_failing(Some(FaultClass::Local));
     let before = destination.tries().len();
     let tried = || destination.tries().len() - before;
     steps(30, &|| tried() >= PATHS);
     let already = tried(); // some may have been due again meanwhile
     for round in 1..=10 {
-        manual.step(step_length());
-        inside.block_on(manual.sleeping(sleepers)); // a lane that tries again at once never sleeps
-        wait::until(SOON, || inside.status().destinations.values().all(is_at_rest));
+        one_step(&inside, &manual); // a lane that tries again at once never sleeps
         let tries = tried() - already;
         assert!(tries <= PATHS * (1 + round), "{tries} tries after {round} steps");
     }
