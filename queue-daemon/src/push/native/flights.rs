@@ -1,11 +1,11 @@
 //! Which paths are on their way to a destination, over all batches.
 //!
-//! In flows a batch's wish to send a path; out flows that it may, or word of the batch that sends it already: the narinfo
-//! it read back, which nobody needs to read again. A batch that ends without having sent a path, for whatever reason,
-//! leaves it to those who waited.
+//! In flows a batch's wish to send a path; out flows that it may, or word of the batch that sends it already, or that
+//! sent it since this batch asked what is there: the narinfo it read back, which nobody needs to read again. A batch that
+//! ends without having sent a path, for whatever reason, leaves it to those who waited.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix_types::{NarInfo, StorePath};
 use tokio::sync::watch;
@@ -15,7 +15,25 @@ type Word = Option<Arc<NarInfo>>;
 
 /// All of a destination.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Flights(Arc<Mutex<HashMap<StorePath, watch::Receiver<Word>>>>);
+pub(super) struct Flights(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    under_way: HashMap<StorePath, watch::Receiver<Word>>,
+    /// What arrived while a batch was under way that asked what is there before it did, and when.
+    landed: HashMap<StorePath, (u64, watch::Receiver<Word>)>,
+    /// When each batch under way began.
+    began: BTreeSet<u64>,
+    /// Counts what begins and what arrives.
+    now: u64,
+}
+
+/// A batch that may claim paths, until it is dropped. It is made before the batch asks what is there.
+#[derive(Debug)]
+pub(super) struct Onlooker {
+    all: Flights,
+    began: u64,
+}
 
 /// A batch's hold on a path; ends when it is dropped.
 #[derive(Debug)]
@@ -39,15 +57,47 @@ pub(super) enum Claim {
 pub(super) struct Waiting(watch::Receiver<Word>);
 
 impl Flights {
-    /// Claims a path.
-    pub(super) fn claim(&self, path: &StorePath) -> Claim {
-        let mut flights = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(theirs) = flights.get(path) {
+    /// A batch begins.
+    pub(super) fn begin(&self) -> Onlooker {
+        let mut state = self.state();
+        state.now += 1;
+        let began = state.now;
+        state.began.insert(began);
+        Onlooker { all: self.clone(), began }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Onlooker {
+    /// Claims a path. `distrusts` what arrived meanwhile: it was looked at, and something was missing.
+    pub(super) fn claim(&self, path: &StorePath, distrusts: bool) -> Claim {
+        let mut state = self.all.state();
+        if let Some(theirs) = state.under_way.get(path) {
+            return Claim::Theirs(Waiting(theirs.clone()));
+        }
+        if let Some((at, theirs)) = state.landed.get(path)
+            && *at > self.began
+            && !distrusts
+        {
             return Claim::Theirs(Waiting(theirs.clone()));
         }
         let (arrived, word) = watch::channel(None);
-        flights.insert(path.clone(), word);
-        Claim::Ours(Flight { all: self.clone(), path: path.clone(), arrived })
+        state.under_way.insert(path.clone(), word);
+        Claim::Ours(Flight { all: self.all.clone(), path: path.clone(), arrived })
+    }
+}
+
+impl Drop for Onlooker {
+    fn drop(&mut self) {
+        let mut state = self.all.state();
+        state.began.remove(&self.began);
+        match state.began.first().copied() {
+            None => state.landed.clear(),
+            Some(oldest) => state.landed.retain(|_, (at, _)| *at > oldest),
+        }
     }
 }
 
@@ -60,7 +110,15 @@ impl Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.all.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.path);
+        let mut state = self.all.state();
+        state.now += 1;
+        let at = state.now;
+        if let Some(word) = state.under_way.remove(&self.path)
+            && word.borrow().is_some()
+            && state.began.len() > 1
+        {
+            state.landed.insert(self.path.clone(), (at, word));
+        }
     }
 }
 
@@ -86,16 +144,24 @@ mod tests {
         );
         let narinfo = NarInfo::parse(&text, "/nix/store").unwrap();
         let path = narinfo.store_path.clone();
-        let Claim::Ours(flight) = flights.claim(&path) else { panic!("nobody else sends it") };
-        let Claim::Theirs(waiting) = flights.claim(&path) else { panic!("it is taken") };
-        let Claim::Theirs(late) = flights.claim(&path) else { panic!("it is taken") };
+        let (one, other) = (flights.begin(), flights.begin());
+        let Claim::Ours(flight) = one.claim(&path, false) else { panic!("nobody else sends it") };
+        let Claim::Theirs(waiting) = other.claim(&path, false) else { panic!("it is taken") };
+        let Claim::Theirs(late) = other.claim(&path, true) else { panic!("it is taken") };
         flight.arrived(&narinfo);
         assert_eq!(waiting.arrives().await.as_deref(), Some(&narinfo));
         assert_eq!(late.arrives().await.as_deref(), Some(&narinfo), "each who waited hears it, at any time");
-        let Claim::Ours(flight) = flights.claim(&path) else { panic!("it is over") };
-        let Claim::Theirs(waiting) = flights.claim(&path) else { panic!("it is taken") };
+        let Claim::Theirs(since) = other.claim(&path, false) else {
+            panic!("it arrived since `other` looked")
+        };
+        assert_eq!(since.arrives().await.as_deref(), Some(&narinfo));
+        let Claim::Ours(flight) = other.claim(&path, true) else { panic!("it was looked at in vain") };
+        let Claim::Theirs(waiting) = one.claim(&path, false) else { panic!("it is taken") };
         drop(flight);
         assert_eq!(waiting.arrives().await, None, "it ended without the path");
-        assert!(matches!(flights.claim(&path), Claim::Ours(_)));
+        let later = flights.begin();
+        assert!(matches!(later.claim(&path, false), Claim::Ours(_)), "a later batch asks for itself");
+        drop((one, other));
+        assert!(flights.state().landed.is_empty(), "nobody is left who could take it for absent");
     }
 }

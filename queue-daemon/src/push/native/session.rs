@@ -18,7 +18,7 @@ use object_kit::Objects;
 
 use super::Native;
 use super::check::archive_fault;
-use super::flights::{Claim, Flight, Waiting};
+use super::flights::{Claim, Flight, Onlooker, Waiting};
 use super::memory::Archive;
 use super::notes::Wanted;
 use super::plan::{Plan, largest_first};
@@ -112,6 +112,8 @@ struct Node<'a> {
     known: Option<Archive>,
     uploaded: Option<Uploaded>,
     flight: Option<Flight>,
+    /// Another batch was to bring it, and did not.
+    left: bool,
 }
 
 struct Session<'a> {
@@ -124,6 +126,7 @@ struct Session<'a> {
     leased: HashMap<&'a str, usize>,
     nodes: Vec<Node<'a>>,
     plan: Plan,
+    onlooker: Onlooker,
     /// Places whose archives are still to be sent.
     order: VecDeque<usize>,
     common: Arc<Common>,
@@ -152,6 +155,7 @@ impl<'a> Session<'a> {
             leased,
             nodes: Vec::new(),
             plan: Plan::new(&[]),
+            onlooker: engine.flights.begin(),
             order: VecDeque::new(),
             common: Arc::default(),
             pushed: Pushed::default(),
@@ -170,7 +174,7 @@ impl<'a> Session<'a> {
                 Todo::Nothing(None) if asked => session.pushed.present.push(info.path.clone()),
                 Todo::Nothing(None) => {} // remembered already
                 Todo::Send | Todo::Sign(_) | Todo::Wait(_) => {
-                    nodes.push(Node { info, todo, known: None, uploaded: None, flight: None });
+                    nodes.push(Node { info, todo, known: None, uploaded: None, flight: None, left: false });
                 }
             }
         }
@@ -243,7 +247,7 @@ impl<'a> Session<'a> {
         if matches!(self.nodes[place].todo, Todo::Wait(_)) {
             return self.plan.archived(place); // it is there, and waits for what it needs
         }
-        match engine.flights.claim(&info.path) {
+        match self.onlooker.claim(&info.path, self.nodes[place].left) {
             Claim::Ours(flight) if matches!(self.nodes[place].todo, Todo::Sign(_)) => {
                 self.nodes[place].flight = Some(flight);
                 self.plan.archived(place);
@@ -281,7 +285,10 @@ impl<'a> Session<'a> {
                     self.nodes[place].todo = Todo::Wait(Some(Box::new((*narinfo).clone())));
                     self.plan.archived(place);
                 }
-                Ok(Sent::Left) => self.order.push_front(place),
+                Ok(Sent::Left) => {
+                    self.nodes[place].left = true;
+                    self.order.push_front(place);
+                }
                 Err(fault) => self.failed(place, fault)?,
             }
         } // else with something it needs; the archive stays for the next try
