@@ -3,6 +3,7 @@
 //! no recursion. Strings of the builder's world (arguments, environment) stay bytes, for Nix does not ask them to be
 //! UTF-8. Derivations which take outputs of derivations made at build time (`DrvWithVersion`) are refused by name.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::store_path::{DrvPath, NotADrv, StorePath, StorePathError};
@@ -10,7 +11,7 @@ use crate::store_path::{DrvPath, NotADrv, StorePath, StorePathError};
 pub(crate) mod print;
 mod read;
 
-pub use read::parse;
+pub use read::{parse, view};
 
 /// Most bytes of a `.drv` file. The largest of a whole package set is a few MiB.
 pub const DRV_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -43,6 +44,69 @@ pub struct Output {
     pub hash_algo: String,
     /// The content's hash in base 16 when it is fixed in advance, else empty.
     pub hash: String,
+}
+
+/// What a `.drv` file says, borrowed from its bytes: for walks over many of them. In the order it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrvView<'a> {
+    /// Never empty.
+    pub outputs: Vec<OutputView<'a>>,
+    /// Paths of derivations, and which of their outputs. Each is a derivation's path.
+    pub input_drvs: Vec<InputView<'a>>,
+    /// Other store paths.
+    pub input_srcs: Vec<Cow<'a, str>>,
+    /// As in [`Derivation`].
+    pub system: Cow<'a, str>,
+    /// As in [`Derivation`].
+    pub builder: Cow<'a, [u8]>,
+    /// As in [`Derivation`].
+    pub args: Vec<Cow<'a, [u8]>>,
+    /// As in [`Derivation`].
+    pub env: Vec<VariableView<'a>>,
+}
+
+/// A derivation's path, and outputs of it.
+pub type InputView<'a> = (Cow<'a, str>, Vec<Cow<'a, str>>);
+/// Name and value.
+pub type VariableView<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
+
+/// As [`Output`], borrowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputView<'a> {
+    /// `out`, `dev`, …
+    pub name: Cow<'a, str>,
+    /// A store path.
+    pub path: Option<Cow<'a, str>>,
+    /// As in [`Output`].
+    pub hash_algo: Cow<'a, str>,
+    /// As in [`Output`].
+    pub hash: Cow<'a, str>,
+}
+
+impl DrvView<'_> {
+    /// As [`Derivation::is_fixed_output`].
+    #[must_use]
+    pub fn is_fixed_output(&self) -> bool {
+        matches!(&*self.outputs, [output] if output.name == "out" && !output.hash.is_empty())
+    }
+
+    /// As [`Derivation::has_unknown_paths`].
+    #[must_use]
+    pub fn has_unknown_paths(&self) -> bool {
+        self.outputs.iter().any(|output| output.path.is_none())
+    }
+
+    /// A variable of the environment, when it is there.
+    #[must_use]
+    pub fn env(&self, name: &str) -> Option<&[u8]> {
+        self.env.iter().find(|(key, _)| **key == *name.as_bytes()).map(|(_, value)| &**value)
+    }
+
+    /// As [`Derivation::env_str`].
+    #[must_use]
+    pub fn env_str(&self, name: &str) -> Option<&str> {
+        self.env(name).and_then(|value| std::str::from_utf8(value).ok())
+    }
 }
 
 impl Derivation {

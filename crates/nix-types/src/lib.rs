@@ -4,6 +4,7 @@
 //! Pure: nothing here reads a file, a clock or a database; whether a path exists is for the `nix-store` crate.
 #![forbid(unsafe_code)]
 
+mod attr_path;
 pub mod cache_info;
 pub mod cache_url;
 pub mod derivation;
@@ -16,8 +17,10 @@ pub mod realisation;
 pub mod signature;
 pub mod ssh_url;
 mod store_path;
+mod system;
 mod text;
 
+pub use attr_path::{ATTR_PATH_BYTES_MAX, ATTR_PATH_DEPTH_MAX, AttrPath, NotAnAttrPath};
 pub use cache_info::{CacheInfo, CacheInfoError};
 pub use cache_url::{CacheUrl, CacheUrlError};
 pub use derivation::{Derivation, DerivationError};
@@ -28,3 +31,4 @@ pub use realisation::{DrvOutput, Realisation, RealisationError};
 pub use signature::{PublicKey, SecretKey, Signature, fingerprint};
 pub use ssh_url::{SshUrl, SshUrlError};
 pub use store_path::{DrvPath, NotADrv, StorePath, StorePathError};
+pub use system::{NotASystem, SYSTEM_BYTES_MAX, System};

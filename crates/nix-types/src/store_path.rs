@@ -2,6 +2,7 @@
 //! `hook_wire::shape`, so that the hook client and the daemon agree; whether the path belongs to the local store and
 //! is valid there is for whoever holds the store.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -9,6 +10,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use hook_wire::shape::{self, HASH_LEN, PathFault};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::text::shown;
 
@@ -49,6 +51,16 @@ impl StorePath {
         let dir_len = u16::try_from(parts.store_dir.len()).map_err(|_| fail(PathFault::TooLong))?;
         let text = std::str::from_utf8(bytes).map_err(|_| fail(PathFault::Unprintable))?;
         Ok(Self { text: Arc::from(text), dir_len })
+    }
+
+    /// Whether [`StorePath::parse`] would take these bytes; copies nothing.
+    ///
+    /// # Errors
+    /// As [`StorePath::parse`].
+    pub fn check(bytes: &[u8]) -> Result<(), StorePathError> {
+        let fail = |fault| StorePathError { shown: shown(bytes), fault };
+        let parts = shape::check(bytes).map_err(fail)?;
+        u16::try_from(parts.store_dir.len()).map(drop).map_err(|_| fail(PathFault::TooLong))
     }
 
     /// [`StorePath::parse`] for text.
@@ -175,6 +187,15 @@ impl DrvPath {
         Self::try_from(StorePath::parse(bytes)?)
     }
 
+    /// Whether [`DrvPath::parse`] would take these bytes; copies nothing when it would.
+    ///
+    /// # Errors
+    /// As [`DrvPath::parse`].
+    pub fn check(bytes: &[u8]) -> Result<(), NotADrv> {
+        StorePath::check(bytes)?;
+        if bytes.ends_with(b".drv") { Ok(()) } else { Self::parse(bytes).map(drop) }
+    }
+
     /// [`DrvPath::parse`] for text.
     ///
     /// # Errors
@@ -200,6 +221,32 @@ impl DrvPath {
     pub fn drv_name(&self) -> &str {
         let name = self.0.name();
         &name[..name.len() - ".drv".len()]
+    }
+}
+
+impl Serialize for StorePath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for StorePath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for DrvPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for DrvPath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
