@@ -19,7 +19,8 @@ mod tail;
 mod talk;
 mod watch;
 
-pub use run::{run, run_judging_lines, run_with_lines};
+pub use find::program as locate;
+pub use run::{run, run_followed, run_judging_lines, run_with_lines};
 pub use talk::{Talk, talk};
 
 /// How long a group may take to end after it was asked to, unless the [`Spec`] says otherwise.
@@ -131,6 +132,17 @@ pub struct Outcome {
     pub stderr_tail: Tail,
     /// From start to end.
     pub elapsed: Duration,
+    /// What it took of the machine.
+    pub usage: Usage,
+}
+
+/// What a child took, with those of its descendants that it waited for. All zero where it was not waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Time on processors, for itself and in the kernel.
+    pub cpu: Duration,
+    /// The most memory that one of them had, in bytes.
+    pub memory_peak_bytes: u64,
 }
 
 /// The last bytes of a stream.

@@ -29,6 +29,30 @@ impl fmt::Display for Kind {
     }
 }
 
+/// How far a client reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reach {
+    /// To public addresses alone: for what others may have a say in.
+    Public,
+    /// To private networks and this machine as well: for what the operator alone has named.
+    Private,
+    /// To the metadata services of clouds as well: for asking them, and for nothing else.
+    Metadata,
+}
+
+impl Reach {
+    /// May an address of this kind be dialled?
+    #[must_use]
+    pub fn has(self, kind: Kind) -> bool {
+        match kind {
+            Kind::Public => true,
+            Kind::Private(_) => self >= Self::Private,
+            Kind::Metadata(_) => self >= Self::Metadata,
+            Kind::Never(_) => false,
+        }
+    }
+}
+
 const LOOPBACK: Kind = Kind::Private("an address of this machine itself");
 const NETWORK: Kind = Kind::Private("an address of a private network");
 const CARRIER: Kind = Kind::Private("an address of a provider's inner network");

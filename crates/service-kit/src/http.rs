@@ -16,8 +16,9 @@ use std::time::Duration;
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Certificate, Identity, Request, Response};
 
+pub use crate::address::Reach;
 use guard::Guard;
-pub use guard::{Reach, Refused, Why, check_literal};
+pub use guard::{Refused, Why, check_literal};
 
 /// Most redirects that are followed for one request.
 pub const REDIRECTS_MAX: usize = 5;

@@ -37,12 +37,15 @@ pub(crate) fn run(conn: &mut Connection, options: &Options, migrations: &[Migrat
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(|source| Error::Open { path: options.path.clone(), source })?;
     for step in migrations.iter().filter(|step| step.version > found) {
-        apply(conn, step).map_err(|source| Error::Migrate {
+        let is_ours = apply(conn, step).map_err(|source| Error::Migrate {
             path: options.path.clone(),
             version: step.version,
             name: step.name,
             source,
         })?;
+        if !is_ours {
+            continue; // another process opened the file at the same time, and was first
+        }
         tracing::info!(
             schema = step.version,
             "database {} now has schema {} ({})",
@@ -62,9 +65,15 @@ fn claim(conn: &Connection, options: &Options) -> Result<(), Error> {
     if found == id { Ok(()) } else { conn.pragma_update(None, "application_id", id).map_err(failed) }
 }
 
-fn apply(conn: &mut Connection, step: &Migration) -> rusqlite::Result<()> {
+/// Takes one step, unless it was taken by the time nobody else can write; true if it was taken here.
+fn apply(conn: &mut Connection, step: &Migration) -> rusqlite::Result<bool> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found: u32 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found >= step.version {
+        return Ok(false);
+    }
     tx.execute_batch(step.sql)?;
     tx.pragma_update(None, "user_version", step.version)?;
-    tx.commit()
+    tx.commit()?;
+    Ok(true)
 }

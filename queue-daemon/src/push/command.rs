@@ -185,7 +185,16 @@ mod tests {
 
     fn judged(exit: Exit) -> Result<(), Fault> {
         let stderr_tail = Tail { bytes: b"first\nlast \x1b[31mline\n\n".to_vec(), dropped: 0 };
-        judge("prog", &Outcome { exit, stdout_tail: Tail::default(), stderr_tail, elapsed: Duration::ZERO })
+        judge(
+            "prog",
+            &Outcome {
+                exit,
+                stdout_tail: Tail::default(),
+                stderr_tail,
+                elapsed: Duration::ZERO,
+                usage: Default::default(),
+            },
+        )
     }
 
     fn class(exit: Exit) -> FaultClass {

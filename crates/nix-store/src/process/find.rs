@@ -9,8 +9,12 @@ use std::path::{Path, PathBuf};
 
 use super::{Environment, ProcessError};
 
-/// Where the program is.
-pub(super) fn program(name: &OsStr, environment: &Environment) -> Result<PathBuf, ProcessError> {
+/// The file that a child with this environment would execute for a program's name: the name itself when it has a slash,
+/// else the first in the child's `PATH` that can be executed.
+///
+/// # Errors
+/// [`ProcessError::NotFound`]
+pub fn program(name: &OsStr, environment: &Environment) -> Result<PathBuf, ProcessError> {
     let not_found = |looked_in: String| ProcessError::NotFound {
         program: name.to_string_lossy().escape_debug().collect(),
         looked_in,

@@ -21,7 +21,7 @@ use super::tail::{Keeper, Lines};
 use super::watch::Watch;
 use super::{
     DRAIN_MAX, Exit, LOOK_EVERY_MAX, LOOKS, Limit, Outcome, ProcessError, Progress, REAP_MAX, Spec, Stdin,
-    Stream,
+    Stream, Usage,
 };
 
 const CHUNK: usize = 16 * 1024;
@@ -46,7 +46,7 @@ pub async fn run_with_lines(
     cancel: impl Future<Output = ()>,
     each: &mut (dyn FnMut(Stream, &str) + Send),
 ) -> Result<Outcome, ProcessError> {
-    run_heard(spec, cancel, Hearer::Every(each)).await
+    run_heard(spec, cancel, Hearer::Every(each), &mut |_| {}).await
 }
 
 /// [`run_with_lines`], where `judge` says of each line whether it is a sign of progress: noise does not keep a child
@@ -59,23 +59,40 @@ pub async fn run_judging_lines(
     cancel: impl Future<Output = ()>,
     judge: &mut (dyn FnMut(Stream, &str) -> bool + Send),
 ) -> Result<Outcome, ProcessError> {
-    run_heard(spec, cancel, Hearer::Judge(judge)).await
+    run_heard(spec, cancel, Hearer::Judge(judge), &mut |_| {}).await
+}
+
+/// [`run_judging_lines`], which tells `started` the child's number as soon as there is one. The number is the child's
+/// own until this returns.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_followed(
+    spec: &Spec,
+    cancel: impl Future<Output = ()>,
+    judge: &mut (dyn FnMut(Stream, &str) -> bool + Send),
+    started: &mut (dyn FnMut(u32) + Send),
+) -> Result<Outcome, ProcessError> {
+    run_heard(spec, cancel, Hearer::Judge(judge), started).await
 }
 
 async fn run_heard<'a>(
     spec: &'a Spec,
     cancel: impl Future<Output = ()>,
     hearer: Hearer<'a>,
+    started: &mut (dyn FnMut(u32) + Send),
 ) -> Result<Outcome, ProcessError> {
     let begun = Instant::now();
     let (child, pipes) = spawner::start(spec).await?;
+    started(child.pid());
     let lost = |source| ProcessError::Lost { program: spec.name(), source };
     let mut follow = Follow::new(spec, child, pipes, begun, hearer).map_err(lost)?;
     let stopped = follow.until_end(pin!(cancel)).await.map_err(lost)?;
     let status = follow.finish().await.map_err(lost)?;
+    let usage = status.map(|(_, usage)| usage).unwrap_or_default();
     let exit = match (stopped, status) {
         (Some(stopped), _) => stopped,
-        (None, Some(status)) => exit_of(status),
+        (None, Some((status, _))) => exit_of(status),
         (None, None) => return Err(lost(io::Error::other("it ended without a status"))),
     };
     Ok(Outcome {
@@ -83,6 +100,7 @@ async fn run_heard<'a>(
         stdout_tail: follow.stdout.keeper.finish(),
         stderr_tail: follow.stderr.keeper.finish(),
         elapsed: begun.elapsed(),
+        usage,
     })
 }
 
@@ -251,7 +269,7 @@ impl<'a> Follow<'a> {
 
     /// Ends what is left of the group, reads what is left in the pipes and takes the status. The group is told before
     /// the child is waited for, while its number is still its own.
-    async fn finish(&mut self) -> io::Result<Option<ExitStatus>> {
+    async fn finish(&mut self) -> io::Result<Option<(ExitStatus, Usage)>> {
         self.child.signal(Signal::Kill)?;
         self.stdin = None;
         let end = Instant::now() + DRAIN_MAX;

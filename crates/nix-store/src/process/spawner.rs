@@ -14,7 +14,7 @@ use std::thread;
 use tokio::sync::oneshot;
 
 use super::sys::{self, Signal};
-use super::{ProcessError, Spec, Stdin, find};
+use super::{ProcessError, Spec, Stdin, Usage, find};
 
 /// A started child. Until [`Started::reap`] has been called its number is its own.
 pub(super) struct Started {
@@ -102,9 +102,9 @@ impl Started {
     }
 
     /// Takes the status of a child that has ended; `None` when it has not.
-    pub(super) fn reap(&mut self) -> io::Result<Option<ExitStatus>> {
+    pub(super) fn reap(&mut self) -> io::Result<Option<(ExitStatus, Usage)>> {
         let Some(child) = &mut self.child else { return Ok(None) };
-        let status = child.try_wait()?;
+        let status = sys::reap(child.id())?;
         if status.is_some() {
             self.child = None;
         }

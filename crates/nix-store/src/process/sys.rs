@@ -3,12 +3,16 @@
 #![expect(unsafe_code, reason = "system calls that std does not offer; each block says why it is sound")]
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+use super::Usage;
 
 /// What a group can be told.
 #[derive(Clone, Copy)]
@@ -60,6 +64,32 @@ pub(super) fn end_of(pid: u32) -> io::Result<AsyncFd<OwnedFd>> {
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     // SAFETY: an `OwnedFd` is open, always the same, and closed only when it is dropped together with the `AsyncFd`.
     Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)
+}
+
+/// Waits for a child that has ended, without blocking; `None` when it has not. `pid` must be a child of ours that was not
+/// waited for yet, and is not its number any more afterwards.
+pub(super) fn reap(pid: u32) -> io::Result<Option<(ExitStatus, Usage)>> {
+    let pid = libc::pid_t::try_from(pid).map_err(|_| io::Error::from_raw_os_error(libc::ESRCH))?;
+    let mut status = 0;
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the kernel writes one status and one usage, both of which are ours and large enough.
+    let found = unsafe { libc::wait4(pid, &raw mut status, libc::WNOHANG, usage.as_mut_ptr()) };
+    match found {
+        0 => return Ok(None),
+        found if found < 0 => return Err(io::Error::last_os_error()),
+        _ => {}
+    }
+    // SAFETY: it is made of numbers alone, for which zeros, or what the kernel wrote, are good values.
+    let usage = unsafe { usage.assume_init() };
+    let time = |time: libc::timeval| {
+        Duration::from_secs(u64::try_from(time.tv_sec).unwrap_or(0))
+            + Duration::from_micros(u64::try_from(time.tv_usec).unwrap_or(0))
+    };
+    let usage = Usage {
+        cpu: time(usage.ru_utime) + time(usage.ru_stime),
+        memory_peak_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0).saturating_mul(1024),
+    };
+    Ok(Some((ExitStatus::from_raw(status), usage)))
 }
 
 /// Tells a whole group; a group without members is no error. `leader` must not have been waited for yet, else its

@@ -95,11 +95,12 @@ impl Talk {
         let _ = timeout_at(Instant::now() + DRAIN_MAX, &mut self.hearing).await; // one outside the group holds the pipe
         self.hearing.abort();
         let status = self.child.reap().map_err(lost)?;
-        let exit = status.filter(|_| by_itself).map_or(Exit::Cancelled, exit_of);
+        let usage = status.map(|(_, usage)| usage).unwrap_or_default();
+        let exit = status.filter(|_| by_itself).map_or(Exit::Cancelled, |(status, _)| exit_of(status));
         let keeper =
             std::mem::replace(&mut *self.said.lock().unwrap_or_else(PoisonError::into_inner), Keeper::new(0));
         let stderr_tail = keeper.finish();
-        Ok(Outcome { exit, stdout_tail: Tail::default(), stderr_tail, elapsed: self.begun.elapsed() })
+        Ok(Outcome { exit, stdout_tail: Tail::default(), stderr_tail, elapsed: self.begun.elapsed(), usage })
     }
 }
 

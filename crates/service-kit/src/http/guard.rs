@@ -14,30 +14,8 @@ use std::sync::Arc;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use crate::address::{Kind, classify};
+use crate::address::{Kind, Reach, classify};
 use crate::text::one_line;
-
-/// How far a client reaches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reach {
-    /// To public addresses alone: for what others may have a say in.
-    Public,
-    /// To private networks and this machine as well: for what the operator alone has named.
-    Private,
-    /// To the metadata services of clouds as well: for asking them, and for nothing else.
-    Metadata,
-}
-
-impl Reach {
-    fn has(self, kind: Kind) -> bool {
-        match kind {
-            Kind::Public => true,
-            Kind::Private(_) => self >= Self::Private,
-            Kind::Metadata(_) => self >= Self::Metadata,
-            Kind::Never(_) => false,
-        }
-    }
-}
 
 /// What a client was kept from.
 #[derive(Debug, Clone, PartialEq, Eq)]
