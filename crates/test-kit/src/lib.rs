@@ -1,6 +1,6 @@
 //! Tools for tests, never for programs: faults and power cuts below SQLite, small full disks, a cache over HTTP with
 //! faults, Attic and Cachix on it, stand-ins for a Vault and for clouds' metadata, child processes that end with their
-//! test, seeds that are printed when a test fails, and the one polling
+//! test, seeds that are printed when a test fails, graphs of derivations as package sets have them, and the one polling
 //! helper.
 //!
 //! Depends on none of our crates, so that any of them can use it in its tests.
@@ -10,6 +10,7 @@ pub mod cachix;
 pub mod cloud;
 pub mod cpu;
 mod double;
+pub mod drv_graph;
 pub mod http_cache;
 pub mod mutate;
 pub mod powercut;
