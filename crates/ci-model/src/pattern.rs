@@ -11,6 +11,8 @@
 //! | `**` | any characters, slashes and none too |
 //! | any other | itself; the case of ASCII letters counts in branches, and not in repositories |
 
+use serde::{Deserialize, Serialize};
+
 /// Most bytes of a pattern.
 pub const PATTERN_MAX: usize = 256;
 /// Most bytes of a name; a longer one matches nothing.
@@ -22,7 +24,8 @@ pub const NAME_MAX: usize = 1024;
 pub struct RepositoryPattern(Pattern);
 
 /// A pattern over the name of a branch, without `refs/heads/`, such as `release/*`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct BranchPattern(Pattern);
 
 /// Why a text is no pattern.
@@ -96,6 +99,20 @@ impl BranchPattern {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0.source
+    }
+}
+
+impl TryFrom<String> for BranchPattern {
+    type Error = PatternError;
+
+    fn try_from(text: String) -> Result<Self, PatternError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<BranchPattern> for String {
+    fn from(pattern: BranchPattern) -> Self {
+        pattern.0.source
     }
 }
 

@@ -1,0 +1,30 @@
+//! What is asked of derivations: what their files say. Who has them decides how: all in memory, or read when asked.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+
+use nix_types::{Derivation, DrvPath};
+
+/// What the files of derivations say.
+pub trait DrvFacts {
+    /// What this one says; `None` when its file is not there to read. Asked a few times about each derivation
+    /// that differs, so it should not be read from a disk each time.
+    fn get(&self, drv: &DrvPath) -> Option<Cow<'_, Derivation>>;
+}
+
+impl<S: BuildHasher> DrvFacts for HashMap<DrvPath, Derivation, S> {
+    fn get(&self, drv: &DrvPath) -> Option<Cow<'_, Derivation>> {
+        self.get(drv).map(Cow::Borrowed)
+    }
+}
+
+/// No file is there: only names and shape tell derivations apart.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoFacts;
+
+impl DrvFacts for NoFacts {
+    fn get(&self, _: &DrvPath) -> Option<Cow<'_, Derivation>> {
+        None
+    }
+}
