@@ -1,0 +1,192 @@
+//! What `nix-eval-jobs` prints comes in, line by line; jobs and errors go out. All releases are understood: what one of
+//! them does not say is left open, and what it says beside is left out.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ci_model::attr::{Attr, AttrError, ErrorKind};
+use nix_types::AttrPath;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::evaluate::message;
+use crate::evaluate::record::{self, Parts};
+
+/// Longest row, in bytes: some releases list all inputs of a job.
+const ROW_BYTES_MAX: usize = 4 << 20;
+
+/// One row.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Row {
+    Job(Box<Attr>),
+    Error(Box<AttrError>),
+    /// What it could not evaluate for want of something that a pass that writes nothing did not write.
+    Unwritten(AttrPath),
+    /// The older releases call a `recurseForDerivations = true` an error.
+    NoJob,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Line {
+    attr: Option<String>,
+    attr_path: Option<Vec<String>>,
+    error: Option<String>,
+    name: Option<String>,
+    system: Option<String>,
+    drv_path: Option<String>,
+    outputs: Option<BTreeMap<String, Option<String>>>,
+    #[serde(default)]
+    meta: Value,
+}
+
+/// Puts rows together from lines, which may be pieces of rows.
+pub(super) struct Reader {
+    checkout: PathBuf,
+    /// The store's folder, and whether it may be built in between, where it writes nothing.
+    reads: Option<(String, bool)>,
+    partial: String,
+    root_failed: bool,
+    garbage: bool,
+}
+
+impl Reader {
+    pub(super) fn new(checkout: &Path, reads: Option<(String, bool)>) -> Self {
+        let checkout = checkout.into();
+        Self { checkout, reads, partial: String::new(), root_failed: false, garbage: false }
+    }
+
+    /// Did it say that there is nothing to look at, and why?
+    pub(super) fn root_failed(&self) -> bool {
+        self.root_failed
+    }
+
+    /// Was all that it said understood?
+    pub(super) fn is_whole(&self) -> bool {
+        self.partial.is_empty() && !self.garbage
+    }
+
+    /// The rows that a line completes.
+    pub(super) fn push(&mut self, line: &str) -> Vec<Row> {
+        if let Ok(row) = serde_json::from_str::<Line>(line) {
+            self.garbage |= !self.partial.is_empty();
+            self.partial.clear();
+            return vec![self.row(row)];
+        }
+        if self.partial.is_empty() && !line.starts_with('{') {
+            self.garbage |= !line.trim().is_empty();
+            return Vec::new();
+        }
+        self.partial.push_str(line);
+        if let Ok(row) = serde_json::from_str::<Line>(&self.partial) {
+            self.partial.clear();
+            return vec![self.row(row)];
+        }
+        if self.partial.len() > ROW_BYTES_MAX {
+            self.partial.clear();
+            self.garbage = true;
+        }
+        Vec::new()
+    }
+
+    fn row(&mut self, line: Line) -> Row {
+        let path = match (line.attr_path, line.attr) {
+            (Some(names), _) => AttrPath::new(names).map_err(|error| error.to_string()),
+            (None, Some(text)) => text.parse().map_err(|error: nix_types::NotAnAttrPath| error.to_string()),
+            (None, None) => Ok(AttrPath::root()),
+        };
+        let path = match path {
+            Ok(path) => path,
+            Err(why) => return error(message::ours(AttrPath::root(), ErrorKind::TooLarge, &why)),
+        };
+        if let Some(said) = line.error {
+            self.root_failed |= path.is_root();
+            let is_switch = path.components().last().is_some_and(|name| name == "recurseForDerivations");
+            if is_switch && said.contains("is not supported") {
+                return Row::NoJob;
+            }
+            let needs = |(store, may_build): &(String, bool)| message::needs_store(&said, store, *may_build);
+            if self.reads.as_ref().is_some_and(needs) {
+                return Row::Unwritten(path);
+            }
+            let found = message::error(path, None, &said);
+            let kind = if found.kind == ErrorKind::Fatal { kind_of(&found.message) } else { found.kind };
+            return error(AttrError { kind, ..found });
+        }
+        let parts = Parts {
+            name: line.name.unwrap_or_default(),
+            system: line.system.unwrap_or_default(),
+            drv: line.drv_path.unwrap_or_default(),
+            outputs: line.outputs.unwrap_or_default(),
+            pname: None,
+            version: None,
+        };
+        match parts.into_attr(path.clone()) {
+            Ok(mut attr) => {
+                attr.meta = record::meta(&line.meta, &self.checkout);
+                Row::Job(Box::new(attr))
+            }
+            Err(why) => error(message::ours(path, ErrorKind::Garbage, &why)),
+        }
+    }
+}
+
+fn error(error: AttrError) -> Row {
+    Row::Error(Box::new(error))
+}
+
+/// It does not say whether an expression said no by itself. These are the words of the evaluator where it did not.
+fn kind_of(text: &str) -> ErrorKind {
+    let fatal = [
+        "evaluation aborted",
+        "missing",
+        "infinite recursion",
+        "undefined variable",
+        "cannot coerce",
+        "cannot add",
+        "cannot be",
+        "without required argument",
+        "unexpected argument",
+        "was expected",
+        "while a",
+        "is not a",
+        "syntax error",
+        "experimental",
+        "No such file",
+        "does not exist",
+        "out of bounds",
+        "division by zero",
+        "cannot evaluate a function",
+    ];
+    let is_fatal = fatal.iter().any(|words| text.contains(words)) || message::is_passing(text);
+    if is_fatal { ErrorKind::Fatal } else { ErrorKind::Thrown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_in_pieces_is_one_row() {
+        let drv = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-a.drv";
+        let row = format!(
+            r#"{{"attr":"a","attrPath":["a"],"drvPath":"{drv}","inputDrvs":{{{}}},"name":"a","outputs":{{"out":null}},"system":"x86_64-linux"}}"#,
+            (0..3000).map(|at| format!("\"/nix/store/{at}.drv\":[\"out\"]")).collect::<Vec<_>>().join(",")
+        );
+        let mut reader = Reader::new(Path::new("/"), None);
+        let (first, second) = row.split_at(row.len() / 2);
+        assert!(reader.push(first).is_empty());
+        let rows = reader.push(second);
+        assert!(matches!(&rows[..], [Row::Job(attr)] if attr.drv.as_str() == drv), "{rows:?}");
+        assert!(reader.is_whole());
+    }
+
+    #[test]
+    fn what_is_no_row_is_noticed() {
+        for text in ["hello", "{\"attr\": ", "[1]"] {
+            let mut reader = Reader::new(Path::new("/"), None);
+            assert!(reader.push(text).is_empty());
+            assert!(!reader.is_whole(), "{text}");
+        }
+    }
+}

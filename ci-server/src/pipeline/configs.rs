@@ -1,0 +1,122 @@
+//! What both sides' configurations say. In: the two checkouts. Out: the configuration of each, checked, and what a person
+//! should know about it. A configuration that is a link, or lies behind one, is refused: it would be somebody else's file.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use ci_model::config::{BYTES_MAX, Files, Finding, Located, NotLocated, PATHS, locate_or_default};
+use ci_model::flow::{Checkout, Source};
+use nix_types::System;
+
+/// The configurations of a change.
+pub(super) struct Configs {
+    pub(super) head: Located,
+    /// `None` where the base has none, or there is no base.
+    pub(super) base: Option<Located>,
+}
+
+/// Why a configuration is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// There is none, or it is refused: every mistake with its place.
+    #[error("{}", said(fault))]
+    Refused {
+        /// What is wrong with it.
+        fault: NotLocated,
+    },
+    /// A link, or no file.
+    #[error("{path} of the head is a link, or no plain file; make it a file of the repository")]
+    NotAFile {
+        /// One of the places where configurations lie.
+        path: &'static str,
+    },
+    /// It cannot be read.
+    #[error("cannot read {path}; see that the folder of checkouts is there and that this user may read it")]
+    Read {
+        /// One of the places where configurations lie.
+        path: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Configs {
+    /// Those of a checkout, and what a person should know. A base without a configuration that is taken is looked at as
+    /// the head's says.
+    pub(super) fn read(checkout: &Checkout, system: &System) -> Result<(Self, Vec<String>), ConfigError> {
+        let head = located(&checkout.head, system)?;
+        let mut warnings: Vec<String> =
+            head.warnings.iter().map(|warning| finding(head.origin, warning)).collect();
+        let base = match checkout.base.as_ref().map(|base| located(base, system)) {
+            None => None,
+            // A base from before there was a configuration is looked at as the head wants it.
+            Some(Ok(base)) if base.is_default && !head.is_default => Some(head.clone()),
+            Some(Ok(base)) => Some(base),
+            Some(Err(ConfigError::Refused { fault: NotLocated::Absent | NotLocated::Nothing })) => {
+                Some(head.clone())
+            }
+            Some(Err(error)) => {
+                let text = error.to_string();
+                let line = text.lines().next().unwrap_or_default();
+                warnings.push(format!(
+                    "The base's configuration is not taken, the head's is taken for it: {line}"
+                ));
+                Some(head.clone())
+            }
+        };
+        Ok((Self { head, base }, warnings))
+    }
+}
+
+fn located(source: &Source, system: &System) -> Result<Located, ConfigError> {
+    let first = config(&source.folder, PATHS[0])?;
+    let second = config(&source.folder, PATHS[1])?;
+    let files = Files {
+        configs: [first.as_deref(), second.as_deref()],
+        flake_nix: is_file(&source.folder.join("flake.nix")),
+        default_nix: is_file(&source.folder.join("default.nix")),
+    };
+    locate_or_default(files, system).map_err(|fault| ConfigError::Refused { fault })
+}
+
+fn is_file(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_file())
+}
+
+/// What is at one of the places, if anything is. One byte more than is taken is read, so that the parser can say so.
+fn config(folder: &Path, place: &'static str) -> Result<Option<Vec<u8>>, ConfigError> {
+    let path = folder.join(place);
+    let read = |source| ConfigError::Read { path: place, source };
+    let parent = path.parent().unwrap_or(folder);
+    for (step, is_last) in [(parent, false), (path.as_path(), true)] {
+        match fs::symlink_metadata(step) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(read(error)),
+            Ok(found) if found.is_file() != is_last || found.is_dir() == is_last => {
+                return Err(ConfigError::NotAFile { path: place });
+            }
+            Ok(_) => {}
+        }
+    }
+    let mut bytes = Vec::new();
+    let file = fs::File::open(&path).map_err(read)?;
+    io::Read::read_to_end(&mut io::Read::take(file, BYTES_MAX as u64 + 1), &mut bytes).map_err(read)?;
+    Ok(Some(bytes))
+}
+
+fn finding(origin: &str, finding: &Finding) -> String {
+    format!("{origin}:{finding}")
+}
+
+/// All that is wrong, a line each.
+fn said(fault: &NotLocated) -> String {
+    match fault {
+        NotLocated::Absent | NotLocated::Nothing => fault.to_string(),
+        NotLocated::Refused { path, refused } => {
+            let lines: Vec<String> = refused.problems.iter().map(|problem| finding(path, problem)).collect();
+            format!("{fault}:\n{}", lines.join("\n"))
+        }
+    }
+}

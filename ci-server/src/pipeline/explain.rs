@@ -1,0 +1,312 @@
+//! Two sides become a comparison. In: what both evaluate to; out: what differs, what must be built for it, and why.
+//!
+//! Derivations are written for attributes that differ, and read with all they need. Whether something is new can only be
+//! told when all that the base needs is known; what is known is remembered, so the rest is written once, the first time.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
+
+use ci_model::JobName;
+use ci_model::attr::{Attr, AttrError};
+use ci_model::change::Comparison;
+use ci_model::diff;
+use ci_model::flow::{Checkout, Evaluation};
+use ci_model::graph::{Graph, NodeId};
+use ci_model::outcome::{Progress, Side};
+use nix_types::{AttrPath, DrvPath};
+use service_kit::shutdown::Stop;
+use service_kit::telemetry::chain;
+
+use super::evaluations::{BUSY_TRIES, instantiate, is_busy, learn_messages};
+use super::graphs::Known;
+use super::plan::Planned;
+use super::{Request, RunError, Sides, Told, facts};
+
+/// How often derivations are written again that were collected before they were read.
+const COLLECTED_MAX: usize = 3;
+/// Derivations that cannot be used and are told, most.
+const UNUSABLE_TOLD_MAX: usize = 10;
+/// Attributes that are named for each of them, most.
+const ATTRS_TOLD_MAX: usize = 3;
+
+/// Attributes to be written, by side and job.
+type Wanted = BTreeMap<(Side, JobName), Vec<AttrPath>>;
+
+struct Explain<'a, 't> {
+    request: &'a Request,
+    checkout: &'a Checkout,
+    jobs: &'a [Planned],
+    sides: &'a Sides,
+    stop: &'a Stop,
+    told: Told<'t>,
+    known: Known,
+    /// Derivations of attributes that came out otherwise when they were written.
+    fickle: HashSet<DrvPath>,
+    /// What is not there though it was written, each time.
+    gone: Vec<String>,
+    /// What could not be written, though it could be evaluated.
+    unwritten: Vec<(Side, JobName, AttrError)>,
+}
+
+/// Compares, and tells what a person should know beside.
+pub(super) async fn compare(
+    request: &Request,
+    checkout: &Checkout,
+    jobs: &[Planned],
+    sides: &Sides,
+    stop: &Stop,
+    told: Told<'_>,
+) -> Result<(Comparison, Vec<String>), RunError> {
+    let known = Known::load(&request.store).await?;
+    let (fickle, unwritten, gone) = (HashSet::new(), Vec::new(), Vec::new());
+    let mut explain = Explain { request, checkout, jobs, sides, stop, told, known, fickle, gone, unwritten };
+    explain.learn().await?;
+    (explain.told)(Progress::Comparing);
+    let (mut comparison, warnings) = explain.compare();
+    learn_messages_of_new(request, checkout, jobs, &mut comparison, stop).await?;
+    Ok((comparison, warnings))
+}
+
+/// What is new and does not evaluate has its message, however many errors there are besides.
+async fn learn_messages_of_new(
+    request: &Request,
+    checkout: &Checkout,
+    jobs: &[Planned],
+    comparison: &mut Comparison,
+    stop: &Stop,
+) -> Result<(), RunError> {
+    for job in jobs {
+        let Some(task) = job.task(Side::Head, checkout) else { continue };
+        let new = comparison.errors.new.iter_mut().filter(|(of, _)| *of == job.name);
+        learn_messages(request, task, new.map(|(_, error)| error).collect(), stop).await?;
+    }
+    Ok(())
+}
+
+impl Explain<'_, '_> {
+    /// Learns the closures of what differs, and of everything else as far as it is needed.
+    async fn learn(&mut self) -> Result<(), RunError> {
+        let changed = self.attrs(|differs| differs);
+        self.write(changed).await?;
+        let there: Vec<DrvPath> =
+            self.unseen().filter(|drv| Path::new(drv.as_str()).exists()).cloned().collect();
+        self.add(there).await?;
+        if !self.request.quick && self.unseen().next().is_some() && self.is_anything_new() {
+            let rest = self.attrs(|differs| !differs);
+            self.write(rest).await?;
+        }
+        Ok(())
+    }
+
+    /// Attributes of either side whose derivation is not known, and differs from the other side's or not.
+    fn attrs(&self, choose: impl Fn(bool) -> bool) -> Wanted {
+        let drvs = |side: &[Evaluation]| -> HashSet<DrvPath> {
+            side.iter().flat_map(|evaluation| &evaluation.attrs).map(|attr| attr.drv.clone()).collect()
+        };
+        let (of_head, of_base) = (drvs(&self.sides.head), drvs(&self.sides.base));
+        let mut wanted = Wanted::new();
+        for (side, evaluations, others) in
+            [(Side::Head, &self.sides.head, &of_base), (Side::Base, &self.sides.base, &of_head)]
+        {
+            for evaluation in evaluations {
+                // What both sides have is written once; what differs is also looked into, so its file has to be there.
+                let attrs = evaluation.attrs.iter().filter(|attr| {
+                    let is_shared = others.contains(&attr.drv);
+                    let is_known = self.known.graph.id(&attr.drv).is_some()
+                        && (is_shared || Path::new(attr.drv.as_str()).exists());
+                    let is_known = is_known || self.known.is_left_out(&attr.drv);
+                    !is_known && choose(!is_shared) && (side == Side::Head || !is_shared)
+                });
+                let paths: Vec<AttrPath> = attrs.map(|attr| attr.path.clone()).collect();
+                if !paths.is_empty() {
+                    wanted.insert((side, evaluation.job.clone()), paths);
+                }
+            }
+        }
+        wanted
+    }
+
+    /// Derivations of attributes that are not in the graph, and may come to be.
+    fn unseen(&self) -> impl Iterator<Item = &DrvPath> {
+        let all = self.sides.head.iter().chain(&self.sides.base).flat_map(|evaluation| &evaluation.attrs);
+        let drvs = all.map(|attr| &attr.drv);
+        drvs.filter(|drv| self.known.graph.id(drv).is_none() && !self.known.is_left_out(drv))
+    }
+
+    /// Writes derivations and reads them. What is collected in between is written again.
+    async fn write(&mut self, wanted: Wanted) -> Result<(), RunError> {
+        let of: usize = wanted.values().map(Vec::len).sum();
+        let before = self.unwritten.len();
+        let mut written = Vec::new();
+        for attempt in 1..=BUSY_TRIES.max(COLLECTED_MAX) {
+            self.unwritten.truncate(before);
+            written.clear();
+            for ((side, job), paths) in &wanted {
+                written.extend(self.write_job(*side, job, paths.clone(), (written.len(), of)).await?);
+            }
+            if attempt < BUSY_TRIES && self.unwritten[before..].iter().any(|(_, _, error)| is_busy(error)) {
+                continue;
+            }
+            match self.add(written.clone()).await {
+                Err(RunError::Drvs(error)) if error.is_gone() && attempt < COLLECTED_MAX => {}
+                Err(RunError::Drvs(error)) if error.is_gone() => break,
+                done => return done,
+            }
+        }
+        // Code can name derivations that nobody wrote: one by one, so that they take nobody with them.
+        for root in written {
+            match self.add(vec![root]).await {
+                Err(RunError::Drvs(error)) if error.is_gone() => self.gone.push(chain(&error)),
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_job(
+        &mut self,
+        side: Side,
+        job: &JobName,
+        paths: Vec<AttrPath>,
+        (before, of): (usize, usize),
+    ) -> Result<Vec<DrvPath>, RunError> {
+        let Some(task) = self
+            .jobs
+            .iter()
+            .find(|planned| planned.name == *job)
+            .and_then(|planned| planned.task(side, self.checkout))
+        else {
+            return Ok(Vec::new()); // a side without the job has no attributes of it
+        };
+        let told = &mut *self.told;
+        let mut told = |done: usize| told(Progress::Instantiating { done: before + done, of });
+        let (written, errors) = instantiate(self.request, task, paths, self.stop, &mut told).await?;
+        self.unwritten.extend(errors.into_iter().map(|error| (side, job.clone(), error)));
+        let expected: HashSet<&DrvPath> = self
+            .sides
+            .of(side)
+            .iter()
+            .filter(|evaluation| evaluation.job == *job)
+            .flat_map(|evaluation| &evaluation.attrs)
+            .map(|attr| &attr.drv)
+            .collect();
+        self.fickle.extend(written.iter().filter(|drv| !expected.contains(drv)).cloned());
+        Ok(written)
+    }
+
+    async fn add(&mut self, roots: Vec<DrvPath>) -> Result<(), RunError> {
+        if roots.is_empty() {
+            return Ok(());
+        }
+        self.known.add(roots, self.stop).await
+    }
+
+    /// Does the head need something that the base does not, as far as that is known? What is not known may have it.
+    fn is_anything_new(&self) -> bool {
+        let graph = &self.known.graph;
+        let base = graph.closure_of(&ids(graph, &self.sides.base));
+        let head = graph.closure_of(&ids(graph, &self.sides.head));
+        !self.sides.base.is_empty() && head.minus(&base).iter().next().is_some()
+    }
+
+    /// What a side evaluates to, with what went wrong when its derivations were written: an attribute without them is
+    /// none. What both sides have was written for the head.
+    fn whole(&self, side: Side) -> Vec<Evaluation> {
+        let mut evaluations = self.sides.of(side).to_vec();
+        for evaluation in &mut evaluations {
+            let of_job = self.unwritten.iter().filter(|(_, job, _)| *job == evaluation.job);
+            for (written_for, _, error) in of_job {
+                let place = evaluation.attrs.iter().position(|attr| attr.path == error.path);
+                let is_here =
+                    *written_for == side || place.is_some_and(|at| self.is_shared(&evaluation.attrs[at]));
+                if !is_here || evaluation.errors.iter().any(|known| known.path == error.path) {
+                    continue;
+                }
+                if let Some(at) = place {
+                    evaluation.attrs.remove(at);
+                }
+                evaluation.errors.push(error.clone());
+            }
+            evaluation.errors.sort_by(|a, b| a.path.cmp(&b.path));
+        }
+        evaluations
+    }
+
+    /// Do both sides have its derivation?
+    fn is_shared(&self, attr: &Attr) -> bool {
+        [Side::Head, Side::Base].into_iter().all(|side| {
+            self.sides.of(side).iter().flat_map(|of| &of.attrs).any(|other| other.drv == attr.drv)
+        })
+    }
+
+    fn compare(self) -> (Comparison, Vec<String>) {
+        let graph = &self.known.graph;
+        let base = graph.closure_of(&ids(graph, &self.sides.base));
+        let head = graph.closure_of(&ids(graph, &self.sides.head));
+        let mut differing: Vec<NodeId> = head.minus(&base).iter().collect();
+        differing.extend(base.minus(&head).iter());
+        let (facts, left_out) = facts::read(differing.into_iter().map(|id| graph.path(id)));
+        let (of_base, of_head) = (self.whole(Side::Base), self.whole(Side::Head));
+        let comparison = diff::compare(&of_base, &of_head, graph, &facts);
+        let mut warnings = self.passed_over();
+        if let Some(first) = self.gone.first() {
+            warnings.push(format!(
+                "{} derivations were not there to look at, for one: {first}.",
+                self.gone.len()
+            ));
+        }
+        if left_out > 0 {
+            warnings.push(format!(
+                "{left_out} derivations that differ could not be looked into, so root causes may lie further down."
+            ));
+        }
+        if let Some(drv) = self.fickle.iter().min() {
+            warnings.push(format!(
+                "{} attributes evaluate to another derivation each time, {} for one; their code depends on the time, \
+                 or on something outside of the repository.",
+                self.fickle.len(),
+                drv.drv_name()
+            ));
+        }
+        (comparison, warnings)
+    }
+
+    /// Which attributes were passed over because of derivations that cannot be used: a sentence for each derivation.
+    fn passed_over(&self) -> Vec<String> {
+        let all = self.sides.head.iter().chain(&self.sides.base);
+        let all = all.flat_map(|evaluation| evaluation.attrs.iter().map(|attr| (&evaluation.job, attr)));
+        let mut at_fault: BTreeMap<&DrvPath, BTreeSet<(&JobName, &AttrPath)>> = BTreeMap::new();
+        for (job, attr) in all {
+            if let Some(drv) = self.known.at_fault(&attr.drv) {
+                at_fault.entry(drv).or_default().insert((job, &attr.path));
+            }
+        }
+        let unusable = self.known.unusable();
+        let sentence = |(drv, attrs): (&&DrvPath, &BTreeSet<(&JobName, &AttrPath)>)| {
+            let why = unusable.get(*drv)?;
+            Some(format!(
+                "What {} needs is passed over, so more may have to be built, or less: {why}.",
+                named(attrs)
+            ))
+        };
+        let mut told: Vec<String> = at_fault.iter().take(UNUSABLE_TOLD_MAX).filter_map(sentence).collect();
+        let more = at_fault.len().saturating_sub(UNUSABLE_TOLD_MAX);
+        if more > 0 {
+            told.push(format!("{more} more derivations cannot be used, and what needs them is passed over."));
+        }
+        told
+    }
+}
+
+/// The first few, and how many more.
+fn named(attrs: &BTreeSet<(&JobName, &AttrPath)>) -> String {
+    let first: Vec<String> = attrs.iter().take(ATTRS_TOLD_MAX).map(|(_, attr)| attr.to_string()).collect();
+    match attrs.len().saturating_sub(ATTRS_TOLD_MAX) {
+        0 => first.join(", "),
+        more => format!("{} (and {more} more)", first.join(", ")),
+    }
+}
+
+fn ids(graph: &Graph, side: &[Evaluation]) -> Vec<NodeId> {
+    side.iter().flat_map(|evaluation| &evaluation.attrs).filter_map(|attr| graph.id(&attr.drv)).collect()
+}

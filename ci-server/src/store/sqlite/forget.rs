@@ -1,0 +1,194 @@
+//! What is old goes. A time comes in; rows that nothing needs any more are gone, users of derivations before what they
+//! need. What to take away is found on a view of the past; each transaction that takes it looks again whether it was
+//! touched since, and whatever somebody refers to is touched in the very transaction that refers to it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use service_kit::clock::Time;
+use sqlite_kit::rusqlite::{Connection, Rows, params, params_from_iter};
+use sqlite_kit::{Lane, Tx};
+
+use super::codec::Hash;
+use super::runs::begin_anew;
+use super::schema::{DROPPED, OPEN, WHOLE};
+use super::{JobError, MS_PER_DAY, SqliteStore};
+use crate::store::{CHUNK_MAX, EvaluationId, Forgotten, RunId, StoreError};
+
+const DOING: &str = "forget what is old";
+
+/// Values that are older than a day, and those that an evaluation has; all of both tables, once each.
+pub(super) const OLD_VALUES: &str = "SELECT id FROM attr_value WHERE touched_day < ?1";
+pub(super) const USED_VALUES: &str = "SELECT value FROM attr";
+/// What is needed by itself, and the whole graph.
+pub(super) const ROOTS: &str =
+    "SELECT drv FROM attr_value UNION SELECT before FROM job UNION SELECT after FROM job";
+pub(super) const ALL_DRVS: &str = "SELECT id, hash, touched_day FROM drv ORDER BY id";
+pub(super) const EDGES_BACKWARDS: &str = "SELECT user, input FROM edge ORDER BY user DESC, input DESC";
+
+impl SqliteStore {
+    pub(super) fn forget_all(&self, older_than: Time) -> Result<Forgotten, StoreError> {
+        let yesterday = self.clock.now().as_ms().saturating_sub(MS_PER_DAY);
+        let before_ms = older_than.as_ms().min(yesterday);
+        let day = before_ms.div_euclid(MS_PER_DAY);
+        Ok(Forgotten {
+            runs: self.forget_runs(before_ms)?,
+            evaluations: self.forget_evaluations(day)?,
+            attrs: self.forget_values(day)?,
+            drvs: self.forget_drvs(day)?,
+        })
+    }
+
+    fn forget_runs(&self, before_ms: i64) -> Result<u64, StoreError> {
+        let mut gone = 0;
+        loop {
+            let next = self.read(DOING, |conn| {
+                let mut query =
+                    conn.prepare_cached("SELECT id FROM run WHERE begun_ms < ?1 ORDER BY begun_ms LIMIT 1")?;
+                let mut rows = query.query(params![before_ms])?;
+                Ok(rows.next()?.map(|row| row.get::<_, RunId>(0)).transpose()?)
+            })?;
+            let Some(run) = next else { return Ok(gone) };
+            while self.write(DOING, Lane::Bulk, move |tx| forget_run(tx, run))? {}
+            gone += 1;
+        }
+    }
+
+    fn forget_evaluations(&self, day: i64) -> Result<u64, StoreError> {
+        self.write(DOING, Lane::Bulk, move |tx| {
+            for state in [OPEN, WHOLE] {
+                let sql = "UPDATE evaluation SET state = ?3 WHERE state = ?1 AND touched_day < ?2
+                           AND NOT EXISTS (SELECT 1 FROM run_evaluation WHERE evaluation = evaluation.id)";
+                tx.prepare_cached(sql)?.execute(params![state, day, DROPPED])?;
+            }
+            Ok(())
+        })?;
+        let dropped: Vec<EvaluationId> = self.read(DOING, |conn| {
+            let mut query =
+                conn.prepare_cached("SELECT id FROM evaluation WHERE state = ?1 AND touched_day < ?2")?;
+            let rows = query.query_map(params![DROPPED, i64::MAX], |row| row.get(0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })?;
+        for evaluation in &dropped {
+            self.sweep_evaluation(*evaluation)?;
+        }
+        Ok(dropped.len() as u64)
+    }
+
+    fn forget_values(&self, day: i64) -> Result<u64, StoreError> {
+        let old: Vec<i64> = self.read(DOING, |conn| {
+            let mut old = ids(conn, OLD_VALUES, Some(day))?;
+            if !old.is_empty() {
+                let used: HashSet<i64> = ids(conn, USED_VALUES, None)?.into_iter().collect();
+                old.retain(|value| !used.contains(value));
+            }
+            Ok(old)
+        })?;
+        let mut gone = 0;
+        for chunk in old.chunks(CHUNK_MAX) {
+            let chunk = chunk.to_vec();
+            gone += self.write(DOING, Lane::Bulk, move |tx| {
+                let mut delete =
+                    tx.prepare_cached("DELETE FROM attr_value WHERE id = ?1 AND touched_day < ?2")?;
+                let mut gone = 0;
+                for id in chunk {
+                    gone += delete.execute(params![id, day])? as u64;
+                }
+                Ok(gone)
+            })?;
+        }
+        Ok(gone)
+    }
+
+    fn forget_drvs(&self, day: i64) -> Result<u64, StoreError> {
+        let old = self.read(DOING, |conn| not_needed(conn, day))?;
+        let (mut kept, mut gone) = (HashSet::new(), 0);
+        for chunk in old.chunks(CHUNK_MAX) {
+            let (ids, chunk) = (Arc::clone(&self.ids), chunk.to_vec());
+            let deleted;
+            (kept, deleted) = self.write(DOING, Lane::Bulk, move |tx| {
+                ids.clear();
+                delete_drvs(tx, &chunk, day, kept)
+            })?;
+            gone += deleted;
+        }
+        Ok(gone)
+    }
+}
+
+fn ids(conn: &Connection, sql: &str, day: Option<i64>) -> Result<Vec<i64>, JobError> {
+    let mut query = conn.prepare_cached(sql)?;
+    let rows = query.query_map(params_from_iter(day), |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// A part of what a run has left; gives whether there is more.
+fn forget_run(tx: &Tx<'_>, run: RunId) -> Result<bool, JobError> {
+    if begin_anew(tx, run)? {
+        return Ok(true);
+    }
+    for sql in ["DELETE FROM run_evaluation WHERE run = ?1", "DELETE FROM run WHERE id = ?1"] {
+        tx.prepare_cached(sql)?.execute(params![run])?;
+    }
+    Ok(false)
+}
+
+/// Derivations that were touched before that day and that nothing needs: no attribute, no row of a comparison, no
+/// other derivation that stays. Users come before what they need.
+fn not_needed(conn: &Connection, day: i64) -> Result<Vec<i64>, JobError> {
+    let mut query = conn.prepare_cached(ROOTS)?;
+    let rows = query.query_map([], |row| row.get::<_, Option<Hash>>(0))?;
+    let roots: HashSet<Hash> = rows.filter_map(Result::transpose).collect::<Result<_, _>>()?;
+    let mut query = conn.prepare_cached(ALL_DRVS)?;
+    let drvs = query.query_map([], |row| {
+        let (id, hash, touched): (i64, Hash, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok((id, touched >= day || roots.contains(&hash)))
+    })?;
+    let mut drvs: Vec<(i64, bool)> = drvs.collect::<Result<_, _>>()?;
+    let mut query = conn.prepare_cached(EDGES_BACKWARDS)?;
+    let mut edges = query.query([])?;
+    let mut edge: Option<(i64, i64)> = next(&mut edges)?;
+    for at in (0..drvs.len()).rev() {
+        let (user, is_needed) = drvs[at];
+        while let Some((of, input)) = edge.filter(|(of, _)| *of >= user) {
+            if of == user
+                && is_needed
+                && let Ok(at) = drvs.binary_search_by_key(&input, |(id, _)| *id)
+            {
+                drvs[at].1 = true;
+            }
+            edge = next(&mut edges)?;
+        }
+    }
+    Ok(drvs.into_iter().rev().filter(|(_, is_needed)| !is_needed).map(|(id, _)| id).collect())
+}
+
+fn next(edges: &mut Rows<'_>) -> Result<Option<(i64, i64)>, JobError> {
+    let Some(row) = edges.next()? else { return Ok(None) };
+    Ok(Some((row.get(0)?, row.get(1)?)))
+}
+
+/// Takes derivations away, users first, but for those that were touched meanwhile, and those that these need: they are
+/// added to `kept`.
+fn delete_drvs(
+    tx: &Tx<'_>,
+    drvs: &[i64],
+    day: i64,
+    mut kept: HashSet<i64>,
+) -> Result<(HashSet<i64>, u64), JobError> {
+    let mut touched = tx.prepare_cached("SELECT 1 FROM drv WHERE id = ?1 AND touched_day >= ?2")?;
+    let mut inputs = tx.prepare_cached("SELECT input FROM edge WHERE user = ?1")?;
+    let mut unlink = tx.prepare_cached("DELETE FROM edge WHERE user = ?1")?;
+    let mut delete = tx.prepare_cached("DELETE FROM drv WHERE id = ?1")?;
+    let mut gone = 0;
+    for id in drvs {
+        if kept.contains(id) || touched.exists(params![id, day])? {
+            let needs = inputs.query_map(params![id], |row| row.get(0))?;
+            kept.extend(needs.collect::<Result<Vec<i64>, _>>()?);
+            continue;
+        }
+        unlink.execute(params![id])?;
+        gone += delete.execute(params![id])? as u64;
+    }
+    Ok((kept, gone))
+}

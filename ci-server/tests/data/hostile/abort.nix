@@ -1,0 +1,2 @@
+# refused: evaluation aborted
+abort "@OUTSIDE@"

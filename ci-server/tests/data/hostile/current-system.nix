@@ -1,0 +1,2 @@
+# value: "string"
+builtins.typeOf builtins.currentSystem

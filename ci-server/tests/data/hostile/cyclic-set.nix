@@ -1,0 +1,2 @@
+# bounded
+let x = { y = x; }; in builtins.toJSON x

@@ -1,0 +1,2 @@
+# refused:
+builtins.readFile "/nix/var/nix/daemon-socket/socket"

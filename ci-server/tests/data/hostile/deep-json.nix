@@ -1,0 +1,2 @@
+# bounded
+builtins.fromJSON (builtins.concatStringsSep "" (builtins.genList (n: "[") 3000000))

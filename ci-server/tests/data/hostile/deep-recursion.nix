@@ -1,0 +1,2 @@
+# bounded
+let f = n: 1 + f (n + 1); in f 0

@@ -1,0 +1,2 @@
+# any
+(derivation { name = "--option"; system = "--store"; builder = "-E"; args = [ "--help" ]; }).drvPath

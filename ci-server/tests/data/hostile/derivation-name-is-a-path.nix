@@ -1,0 +1,2 @@
+# refused:
+(derivation { name = "../../secret"; system = "x"; builder = "x"; }).drvPath

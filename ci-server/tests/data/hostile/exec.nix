@@ -1,0 +1,2 @@
+# refused:
+builtins.exec [ "/bin/cat" "@OUTSIDE@/secret" ]

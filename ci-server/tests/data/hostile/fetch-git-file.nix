@@ -1,0 +1,2 @@
+# refused:
+builtins.fetchGit "file://@OUTSIDE@/repository"

@@ -1,0 +1,2 @@
+# refused:
+builtins.fetchGit { url = "@HOME@"; }

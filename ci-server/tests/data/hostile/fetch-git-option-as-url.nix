@@ -1,0 +1,2 @@
+# refused:
+builtins.fetchGit { url = "--upload-pack=cat @OUTSIDE@/secret >&2"; }

@@ -1,0 +1,2 @@
+# refused:
+builtins.fetchGit { url = "file://@OUTSIDE@/repository"; ref = "--upload-pack=cat @OUTSIDE@/secret >&2"; }

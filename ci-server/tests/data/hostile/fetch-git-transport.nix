@@ -1,0 +1,2 @@
+# refused:
+builtins.fetchGit "ext::sh -c cat% @OUTSIDE@/secret%>&2"

@@ -1,0 +1,2 @@
+# refused:
+builtins.fetchMercurial "http://127.0.0.1:@PORT@/secret"

@@ -1,0 +1,2 @@
+# refused:
+builtins.fetchTarball "file://@OUTSIDE@/secret"

@@ -1,0 +1,2 @@
+# refused:
+builtins.fetchTree { type = "path"; path = "@OUTSIDE@/secret"; }

@@ -1,0 +1,2 @@
+# refused:
+builtins.fetchurl "file://@OUTSIDE@/secret"

@@ -1,0 +1,2 @@
+# refused:
+builtins.fetchurl "http://[::1]:@PORT@/secret"

@@ -1,0 +1,2 @@
+# value: "read"
+import (./. + "/--option")

@@ -1,0 +1,2 @@
+# any
+builtins.filterSource (path: type: builtins.trace path true) @OUTSIDE@

@@ -1,0 +1,2 @@
+# refused:
+builtins.findFile [ { prefix = ""; path = "@OUTSIDE@"; } ] "secret"

@@ -1,0 +1,2 @@
+# refused: No such file
+builtins.fromJSON (builtins.readFile @OUTSIDE@/secret)

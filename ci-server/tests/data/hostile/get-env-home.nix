@@ -1,0 +1,2 @@
+# value: "/tmp/home"
+builtins.getEnv "HOME"

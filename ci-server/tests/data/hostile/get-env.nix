@@ -1,0 +1,2 @@
+# value: ""
+builtins.getEnv "@VARIABLE@"

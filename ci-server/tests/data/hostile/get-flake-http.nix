@@ -1,0 +1,2 @@
+# refused:
+builtins.getFlake "tarball+http://127.0.0.1:@PORT@/secret.tar.gz"

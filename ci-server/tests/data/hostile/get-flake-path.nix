@@ -1,0 +1,2 @@
+# refused:
+builtins.getFlake "path:@OUTSIDE@"

@@ -1,0 +1,2 @@
+# refused: No such file
+builtins.hashFile "sha256" @OUTSIDE@/secret

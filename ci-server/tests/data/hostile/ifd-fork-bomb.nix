@@ -1,0 +1,2 @@
+# refused:
+import (derivation { name = "ifd"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" "f() { f | f & }; f" ]; })

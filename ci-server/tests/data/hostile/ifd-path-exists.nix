@@ -1,0 +1,2 @@
+# refused:
+builtins.pathExists "${derivation { name = "ifd"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" "mkdir $out; cp @OUTSIDE@/secret $out" ]; }}/x"

@@ -1,0 +1,2 @@
+# refused:
+builtins.readFile (derivation { name = "ifd"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" "cat @OUTSIDE@/secret > $out" ]; })

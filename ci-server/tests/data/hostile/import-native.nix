@@ -1,0 +1,2 @@
+# refused:
+builtins.importNative @OUTSIDE@/secret "main"

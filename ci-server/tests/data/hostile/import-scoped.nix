@@ -1,0 +1,2 @@
+# refused: No such file
+scopedImport { } @OUTSIDE@/secret

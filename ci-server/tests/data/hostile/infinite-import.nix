@@ -1,0 +1,2 @@
+# bounded
+import ./infinite-import.nix

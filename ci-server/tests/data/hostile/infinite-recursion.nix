@@ -1,0 +1,2 @@
+# refused: infinite recursion
+let x = x; in x

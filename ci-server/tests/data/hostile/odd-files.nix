@@ -1,0 +1,2 @@
+# any
+builtins.readDir ./odd

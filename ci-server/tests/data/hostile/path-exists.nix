@@ -1,0 +1,2 @@
+# value: false
+builtins.pathExists @OUTSIDE@/secret || builtins.pathExists @HOME@/secret || builtins.pathExists /etc/shadow

@@ -1,0 +1,2 @@
+# refused: No such file
+builtins.path { path = @OUTSIDE@/secret; name = "x"; }

@@ -1,0 +1,2 @@
+# any
+builtins.readFile /proc/self/environ

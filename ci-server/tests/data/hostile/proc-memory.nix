@@ -1,0 +1,2 @@
+# refused:
+builtins.readFile /proc/1/mem

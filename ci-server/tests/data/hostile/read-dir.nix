@@ -1,0 +1,2 @@
+# value: {"checkout":"directory"}
+builtins.readDir @OUTSIDE@

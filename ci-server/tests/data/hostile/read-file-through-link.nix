@@ -1,0 +1,2 @@
+# refused: No such file
+builtins.readFile (./link-to-outside + "/secret")

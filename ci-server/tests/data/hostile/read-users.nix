@@ -1,0 +1,2 @@
+# value: true
+builtins.match "nobody:[^\n]*\n" (builtins.readFile /etc/passwd) == [ ]

@@ -1,0 +1,2 @@
+# bounded
+builtins.match "((a|a)*)*b" (builtins.concatStringsSep "" (builtins.genList (n: "a") 100000))

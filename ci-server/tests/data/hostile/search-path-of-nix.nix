@@ -1,0 +1,2 @@
+# refused:
+builtins.readFile (<nix/fetchurl.nix> + "/../../../../../../../..@OUTSIDE@/secret")

@@ -1,0 +1,2 @@
+# refused:
+let __nixPath = [ { prefix = "out"; path = "@OUTSIDE@"; } ]; in builtins.readFile <out/secret>

@@ -1,0 +1,2 @@
+# refused: No such file
+builtins.readDir (builtins.toPath "@HOME@/.ssh")

@@ -1,0 +1,2 @@
+# refused:
+builtins.storePath /nix/store/0000000000000000000000000000000-secret

@@ -1,0 +1,2 @@
+# refused:
+builtins.readFile ((builtins.toFile "link" "@OUTSIDE@/secret") + "/../../../..@OUTSIDE@/secret")
