@@ -1,0 +1,239 @@
+//! From what a person asked for to a run of the pipeline. In: arguments and the environment; out: the pipeline's outcome, or
+//! why there is none. Everything that depends on this machine (its memory, its Nix, its folders) is found out here.
+
+use std::ffi::OsString;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use ci_model::diff::MAX_REBUILD_COUNT;
+use ci_model::flow::Trust;
+use ci_model::outcome::Outcome;
+use ci_server::evaluate::confine::{Bare, Confine};
+use ci_server::evaluate::{Limits, Nix, Share};
+use ci_server::pipeline::{Base, Head as WantedHead, Request, RunError};
+use ci_server::sandbox::{self, DaemonGate, DaemonStore, Helper, Prepared, Settings, Wish};
+use ci_server::store::{SqlitePlace, SqliteStore};
+use nix_types::System;
+use service_kit::address::Reach;
+use service_kit::clock::Clock;
+use service_kit::shutdown::Stop;
+use service_kit::telemetry::chain;
+
+use super::args::{Engine, Head, RunArgs, Sandbox};
+use super::{Failure, Told, conduct};
+use crate::cli::Global;
+
+/// Memory of one evaluator, unless something else is said: what a whole nixpkgs needs, and less where there is less.
+const MEMORY_USUAL: u64 = 4 << 30;
+/// The part of this machine's memory that evaluators may have together, in percent.
+const MEMORY_SHARE_PERCENT: u64 = 75;
+/// Variables of the environment that a person's own evaluators get: where Nix, its settings and its certificates are.
+const VARIABLES: [&str; 16] = [
+    "HOME",
+    "USER",
+    "NIX_PATH",
+    "NIX_REMOTE",
+    "NIX_STORE_DIR",
+    "NIX_STATE_DIR",
+    "NIX_LOG_DIR",
+    "NIX_CONF_DIR",
+    "NIX_CONFIG",
+    "NIX_USER_CONF_FILES",
+    "NIX_SSL_CERT_FILE",
+    "SSL_CERT_FILE",
+    "XDG_CONFIG_HOME",
+    "XDG_CACHE_HOME",
+    "https_proxy",
+    "http_proxy",
+];
+
+/// Runs `ekaci run`.
+pub(crate) fn run(args: &RunArgs, global: Global) -> ExitCode {
+    conduct(args, global, |stop, told| pipeline(args, stop, told))
+}
+
+fn pipeline(args: &RunArgs, stop: &Stop, told: Told<'_>) -> Result<Outcome, Failure> {
+    let unfinished = |what: &str, error: &dyn std::error::Error| {
+        Failure::Unfinished(format!("cannot {what}: {}", chain(error)))
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| unfinished("start a runtime", &error))?;
+    runtime.block_on(async {
+        let request = request(args).await?;
+        ci_server::pipeline::run(&request, stop, told).await.map_err(failure)
+    })
+}
+
+fn failure(error: RunError) -> Failure {
+    match error {
+        RunError::Cancelled => Failure::Interrupted,
+        error if error.is_usage() => Failure::Usage(chain(&error)),
+        error => Failure::Unfinished(chain(&error)),
+    }
+}
+
+async fn request(args: &RunArgs) -> Result<Request, Failure> {
+    let limits = limits(args);
+    let folders = Folders::find()?;
+    let clock = Clock::system();
+    let place = SqlitePlace { path: folders.state.join("ci.db"), clock: clock.clone(), vfs: None };
+    let store = SqliteStore::open(&place).map_err(|error| Failure::Unfinished(chain(&error)))?;
+    let nix = nix(args)?;
+    let confine = confine(args.sandbox, &limits, &clock).await?;
+    let memory = memory_of_machine() / 100 * MEMORY_SHARE_PERCENT;
+    Ok(Request {
+        path: args.path.clone(),
+        head: match &args.head {
+            Head::Worktree => WantedHead::Worktree,
+            Head::Revision(revision) => WantedHead::Revision(revision.clone()),
+        },
+        base: match (&args.base, args.no_base) {
+            (_, true) => Base::Nothing,
+            (Some(revision), false) => Base::Revision(revision.clone()),
+            (None, false) => Base::WhereItBegan,
+        },
+        jobs: args.jobs.clone(),
+        systems: args.systems.clone(),
+        local_system: local_system()?,
+        trust: Trust::TrustedPush,
+        share: Share::new(limits.workers, memory.max(limits.memory_bytes), clock.clone()),
+        clock,
+        limits,
+        engine: engine(args, &nix)?,
+        nix,
+        confine,
+        store: Arc::new(store),
+        checkouts: folders.cache.join("checkouts"),
+        afresh: args.fresh,
+        quick: args.quick,
+        max_rebuild_count: MAX_REBUILD_COUNT,
+    })
+}
+
+/// What evaluates, and whether it sees the machine.
+fn engine(args: &RunArgs, nix: &Nix) -> Result<String, Failure> {
+    let programs = ci_server::pipeline::identity(nix).map_err(|error| Failure::Unfinished(chain(&error)))?;
+    Ok(format!("{programs}\n{:?}", args.sandbox))
+}
+
+/// Where things are kept between runs.
+struct Folders {
+    state: PathBuf,
+    cache: PathBuf,
+}
+
+impl Folders {
+    fn find() -> Result<Self, Failure> {
+        let of = |variable: &str, usual: &str| -> Result<PathBuf, Failure> {
+            let set =
+                |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+            let folder = set(variable).or_else(|| Some(set("HOME")?.join(usual)));
+            let missing = || format!("neither {variable} nor HOME is set to a folder; set one of them");
+            let folder = folder.ok_or_else(|| Failure::Unfinished(missing()))?.join("ekaci");
+            // What it holds is as private as the repositories it is about.
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|error| {
+                let what = folder.display();
+                Failure::Unfinished(format!(
+                    "cannot make the folder {what}: {error}; set {variable} to another one"
+                ))
+            })?;
+            Ok(folder)
+        };
+        Ok(Self { state: of("XDG_STATE_HOME", ".local/state")?, cache: of("XDG_CACHE_HOME", ".cache")? })
+    }
+}
+
+fn limits(args: &RunArgs) -> Limits {
+    let mut limits = Limits::default();
+    let budget = memory_of_machine() / 100 * MEMORY_SHARE_PERCENT;
+    limits.memory_bytes = args.memory.map_or_else(|| MEMORY_USUAL.min(budget.max(1 << 30)), |size| size.0);
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let fit = usize::try_from(budget / limits.memory_bytes).unwrap_or(usize::MAX).max(1);
+    limits.workers = args.workers.map_or(cores.min(fit), |workers| usize::from(workers.get()));
+    if let Some(timeout) = args.timeout {
+        limits.wall = timeout;
+    }
+    limits
+}
+
+/// All of it, in bytes.
+#[cfg_attr(
+    target_pointer_width = "64",
+    expect(clippy::useless_conversion, reason = "the kernel's number is narrower on other machines")
+)]
+fn memory_of_machine() -> u64 {
+    let said = rustix::system::sysinfo();
+    u64::from(said.totalram).saturating_mul(u64::from(said.mem_unit.max(1)))
+}
+
+fn nix(args: &RunArgs) -> Result<Nix, Failure> {
+    let engine = match args.engine {
+        Engine::Auto => ci_server::evaluate::Engine::Any,
+        Engine::Walker => ci_server::evaluate::Engine::Walk,
+        Engine::NixEvalJobs => ci_server::evaluate::Engine::Tool,
+    };
+    let env = VARIABLES.iter().filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)));
+    Ok(Nix { env: env.collect(), options: Vec::new(), engine })
+}
+
+/// As Nix names it.
+fn local_system() -> Result<System, Failure> {
+    let arch = match std::env::consts::ARCH {
+        "x86" => "i686",
+        "arm" => "armv7l",
+        same => same,
+    };
+    let os = match std::env::consts::OS {
+        "macos" => "darwin",
+        same => same,
+    };
+    format!("{arch}-{os}")
+        .parse()
+        .map_err(|error| Failure::Unfinished(format!("this machine's system: {error}")))
+}
+
+/// What keeps evaluators in: a person's own code is not kept in unless they ask for it.
+async fn confine(wish: Sandbox, limits: &Limits, clock: &Clock) -> Result<Arc<dyn Confine>, Failure> {
+    let helper = Helper::ourselves()
+        .map_err(|error| Failure::Unfinished(format!("cannot find this program: {error}")))?;
+    let settings = Settings { bubblewrap: None, helper };
+    let gate = DaemonGate::new(nix_folder("NIX_STATE_DIR", "/nix/var/nix"), Vec::new());
+    let workers = limits.workers as u64;
+    let run = sandbox::Run {
+        trust: Trust::TrustedPush,
+        wish: match wish {
+            Sandbox::Auto => Wish::AsTrusted,
+            Sandbox::On => Wish::Always,
+            Sandbox::Off => Wish::Never,
+        },
+        settings: &settings,
+        allowed_uris: &[],
+        reach: Reach::Public,
+        limits: sandbox::Limits { memory_bytes: limits.memory_bytes, ..sandbox::Limits::default() },
+        share: sandbox::Share {
+            memory_bytes: limits.memory_bytes.saturating_mul(workers),
+            processes: sandbox::Limits::default().processes * workers,
+        },
+        daemon: daemon().map(|store| (store, &gate)),
+        writes: true,
+        clock,
+    };
+    match sandbox::prepare(run).await.map_err(|error| Failure::Unfinished(chain(&error)))? {
+        Prepared::Unconfined => Ok(Arc::new(Bare)),
+        Prepared::Confined(keeper) => Ok(Arc::new(keeper)),
+    }
+}
+
+fn nix_folder(variable: &str, usual: &str) -> PathBuf {
+    std::env::var_os(variable).map_or_else(|| PathBuf::from(usual), PathBuf::from)
+}
+
+/// The Nix daemon, where one listens.
+fn daemon() -> Option<DaemonStore> {
+    let socket_folder = nix_folder("NIX_STATE_DIR", "/nix/var/nix").join("daemon-socket");
+    let store = nix_folder("NIX_STORE_DIR", "/nix/store");
+    socket_folder.join("socket").exists().then_some(DaemonStore { socket_folder, store })
+}
