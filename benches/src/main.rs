@@ -3,11 +3,15 @@
 //! is taken between the samples it is compared with, medians count, and ratios rather than times.
 
 mod acks;
+mod change;
 mod closure;
 mod error;
+mod evaluate;
 mod floor;
+mod graph;
 mod hook_call;
 mod hook_faults;
+mod ingest;
 mod latency;
 mod machine;
 mod memory;
@@ -18,6 +22,7 @@ mod remote;
 mod report;
 mod small;
 mod stats;
+mod store;
 mod sys;
 mod whole;
 mod wire;
@@ -93,7 +98,7 @@ impl Run<'_> {
 type Measure = fn(&Run<'_>) -> Result<Vec<Line>, BenchError>;
 
 /// All there is, in the order it is measured and printed.
-const PARTS: [(&str, Measure); 9] = [
+const PARTS: [(&str, Measure); 12] = [
     ("P1", hook_call::run),
     ("P2", hook_faults::run),
     ("P3", acks::run),
@@ -103,7 +108,17 @@ const PARTS: [(&str, Measure); 9] = [
     ("P7", whole::three),
     ("P8", remote::run),
     ("P9", latency::run),
+    ("P10", ingest::run),
+    ("P14", evaluations),
+    ("P15", change::run),
 ];
+
+/// Measures P14: what evaluations cost, and what a second one of the same tree does.
+fn evaluations(run: &Run<'_>) -> Result<Vec<Line>, BenchError> {
+    let mut lines = evaluate::run(run)?;
+    lines.extend(store::again(run)?);
+    Ok(lines)
+}
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);

@@ -48,6 +48,9 @@ pub(crate) enum Unit {
     /// Requests a second.
     #[serde(rename = "1/s")]
     PerSecond,
+    /// Bytes.
+    #[serde(rename = "bytes")]
+    Bytes,
     /// Thousands of bytes.
     #[serde(rename = "kB")]
     Kb,
@@ -183,6 +186,7 @@ pub(crate) fn shown(value: f64, unit: Unit) -> String {
         Unit::Ms if value < 10.0 => format!("{value:.2} ms"),
         Unit::Ms => format!("{value:.0} ms"),
         Unit::PerSecond => format!("{value:.0}/s"),
+        Unit::Bytes => format!("{value:.1} bytes"),
         Unit::Kb => format!("{value:.1} kB"),
         Unit::MiB => format!("{value:.2} MiB"),
         Unit::Instructions => format!("{value:.0}"),

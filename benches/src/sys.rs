@@ -198,6 +198,19 @@ pub(crate) fn memory_of(pid: u32) -> io::Result<Memory> {
     Ok(Memory { now_bytes, peak_bytes: field("VmHWM:").ok_or_else(missing)? })
 }
 
+/// Bytes that this process has from its allocator, as the main thread sees it; where the allocator does not say, what the
+/// kernel counts.
+pub(crate) fn allocated_bytes() -> io::Result<u64> {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: it takes nothing and only reads the allocator's own counts, under its lock.
+        let counts = unsafe { libc::mallinfo2() };
+        u64::try_from(counts.uordblks + counts.hblkhd).map_err(io::Error::other)
+    }
+    #[cfg(not(target_env = "gnu"))]
+    memory_of(std::process::id()).map(|memory| memory.now_bytes)
+}
+
 /// Processor time of a running process and of those of its children that have ended, user and system together. The
 /// process' own is exact, its children's to a hundredth of a second.
 pub(crate) fn cpu_of(pid: u32) -> io::Result<Duration> {

@@ -35,6 +35,7 @@ fn one_path(bytes: &[u8]) {
 /// A derivation file: what was read is written in Nix' own form, which reads as the same again and no longer than what
 /// it came from.
 pub fn derivation(bytes: &[u8]) {
+    view_says_the_same(bytes);
     match derivation::parse(bytes) {
         Ok(read) => {
             let written = read.print();
@@ -44,6 +45,38 @@ pub fn derivation(bytes: &[u8]) {
         }
         Err(error) => assert!(!error.to_string().contains(char::is_control), "errors can be shown: {error}"),
     }
+}
+
+/// The borrowed reading takes and refuses what the owned one does, and says the same.
+fn view_says_the_same(bytes: &[u8]) {
+    let (owned, view) = match (derivation::parse(bytes), derivation::view(bytes)) {
+        (Ok(owned), Ok(view)) => (owned, view),
+        (Err(_), Err(_)) => return,
+        (owned, view) => panic!("owned: {owned:?}, borrowed: {view:?}"),
+    };
+    assert_eq!(view.is_fixed_output(), owned.is_fixed_output());
+    assert_eq!(view.has_unknown_paths(), owned.has_unknown_paths());
+    assert_eq!(view.env_str("name"), owned.env_str("name"));
+    let outputs = view.outputs.into_iter().map(|output| {
+        let path = output.path.map(|path| path.parse().expect("checked while it was read"));
+        let (hash_algo, hash) = (output.hash_algo.into_owned(), output.hash.into_owned());
+        (output.name.into_owned(), derivation::Output { path, hash_algo, hash })
+    });
+    let input_drvs = view.input_drvs.into_iter().map(|(drv, outputs)| {
+        let outputs = outputs.into_iter().map(std::borrow::Cow::into_owned).collect();
+        (drv.parse().expect("checked while it was read"), outputs)
+    });
+    let variables = view.env.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned()));
+    let again = Derivation {
+        outputs: outputs.collect(),
+        input_drvs: input_drvs.collect(),
+        input_srcs: view.input_srcs.iter().map(|path| path.parse().expect("checked")).collect(),
+        system: view.system.into_owned(),
+        builder: view.builder.into_owned(),
+        args: view.args.into_iter().map(std::borrow::Cow::into_owned).collect(),
+        env: variables.collect(),
+    };
+    assert_eq!(again, owned);
 }
 
 fn asked(read: &Derivation) {
