@@ -43,6 +43,9 @@ pub use engine::identity;
 /// How long evaluations and derivations that no run uses are remembered.
 pub const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// What is kept of what one job evaluates to, unless something else is said: a whole nixpkgs takes some 200 MiB.
+pub const RESULTS_BYTES_MAX: u64 = 1 << 30;
+
 /// What a run is about, and within which bounds.
 pub struct Request {
     /// A checkout, or a folder in it.
@@ -75,6 +78,8 @@ pub struct Request {
     pub clock: Clock,
     /// Where checkouts are put.
     pub checkouts: PathBuf,
+    /// Most bytes that are kept of what one job evaluates to; beyond it is an error of the whole job.
+    pub results_bytes_max: u64,
     /// Evaluate again what is remembered.
     pub afresh: bool,
     /// Write no derivations but of what differs: what the base has elsewhere may be counted as new.

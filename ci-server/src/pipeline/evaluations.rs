@@ -95,7 +95,12 @@ async fn read_only(
 ) -> Result<Evaluation, RunError> {
     let (mut attrs, mut errors) = (Vec::new(), Vec::new());
     let mut memory: Vec<u64> = Vec::new();
+    let (mut held, halt) = (0, stop.child());
     let mut sink = |event: Event| {
+        held += bytes_of(&event);
+        if held > request.results_bytes_max {
+            return halt.request(); // what is told until it has stopped is not kept
+        }
         match event {
             Event::Attr(attr) => attrs.push(*attr),
             Event::Error(error) => errors.push(*error),
@@ -118,11 +123,60 @@ async fn read_only(
         }
     };
     let wanted = wanted(request, task);
-    let run = evaluate::run(&wanted, &Pass::ReadOnly, request.doors(), stop.requested(), &mut sink);
-    let cost = run.await.map_err(|source| fault(task, source))?;
+    let run = evaluate::run(&wanted, &Pass::ReadOnly, request.doors(), halt.requested(), &mut sink).await;
+    let cost = match run {
+        // It may have come to its end before it heard that it should.
+        Ok(_) | Err(EvaluateError::Cancelled) if held > request.results_bytes_max && !stop.is_requested() => {
+            attrs.clear();
+            errors = vec![too_large(request.results_bytes_max)];
+            run.unwrap_or_default()
+        }
+        run => run.map_err(|source| fault(task, source))?,
+    };
     attrs.sort_by(|a, b| a.path.cmp(&b.path));
     errors.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(Evaluation { job: task.name.clone(), tree: task.source.tree.clone(), attrs, errors, cost })
+}
+
+/// All of a job is beyond what is kept of it.
+fn too_large(limit: u64) -> AttrError {
+    let message =
+        format!("what it evaluates to takes more than {} MiB; split it into several jobs", limit >> 20);
+    AttrError { path: AttrPath::root(), kind: ErrorKind::TooLarge, trace: message.clone(), message }
+}
+
+/// What an event takes while it is kept, in bytes, near enough: its texts, and some for what holds each of them.
+fn bytes_of(event: &Event) -> u64 {
+    const EACH: usize = 64;
+    let path = |path: &AttrPath| path.components().iter().map(|name| name.len() + EACH).sum::<usize>();
+    let text = |text: &Option<String>| text.as_ref().map_or(0, |text| text.len() + EACH);
+    let bytes = match event {
+        Event::Attr(attr) => {
+            let meta = &attr.meta;
+            let licenses = meta.licenses.iter().map(|of| text(&of.spdx) + of.name.len() + 2 * EACH);
+            let maintainers = meta.maintainers.iter();
+            let maintainers =
+                maintainers.map(|of| text(&of.name) + text(&of.github) + text(&of.email) + EACH);
+            let outputs = attr.outputs.iter().map(|(name, path)| {
+                name.len() + path.as_ref().map_or(0, |path| path.as_str().len()) + 2 * EACH
+            });
+            let features = attr.traits.iter().flat_map(|of| &of.required_features).map(|of| of.len() + EACH);
+            path(&attr.path)
+                + attr.drv.as_str().len()
+                + attr.name.len()
+                + text(&attr.pname)
+                + text(&attr.version)
+                + text(&meta.description)
+                + meta.position.as_ref().map_or(0, |of| of.file.len())
+                + licenses.chain(maintainers).chain(outputs).chain(features).sum::<usize>()
+                + size_of_val(&**attr)
+        }
+        Event::Error(error) => {
+            path(&error.path) + error.message.len() + error.trace.len() + size_of_val(&**error)
+        }
+        Event::Known(_) | Event::Begin(_) | Event::OtherSystem(_) | Event::Memory { .. } => 0,
+    };
+    bytes as u64
 }
 
 /// Writes the derivations of these attributes. Gives the derivations, and what went wrong this time.
@@ -200,7 +254,8 @@ fn key(request: &Request, task: Task<'_>) -> EvaluationKey {
     });
     let systems = systems.as_deref().unwrap_or("all").as_bytes();
     let nix = format!("{:?}", request.nix);
-    let limits = format!("{} {}", request.limits.depth_max, request.limits.attrs_max);
+    let (depth, attrs) = (request.limits.depth_max, request.limits.attrs_max);
+    let limits = format!("{depth} {attrs} {}", request.results_bytes_max);
     let ours = concat!(env!("CARGO_PKG_VERSION"), "\n", include_str!("../evaluate/walk.nix"));
     let engine = request.engine.as_bytes();
     let parts = [ours.as_bytes(), engine, what.as_bytes(), systems, nix.as_bytes(), limits.as_bytes()];

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ci_model::attr::ErrorKind;
 use ci_model::change::{ChangeKind, Difference};
 use ci_model::flow::{Trust, Verdict};
 use ci_model::outcome::{Outcome, Progress, Side};
@@ -105,6 +106,7 @@ impl World {
             store: Arc::new(SqliteStore::open(&place).unwrap()),
             clock,
             checkouts: self.path("checkouts"),
+            results_bytes_max: pipeline::RESULTS_BYTES_MAX,
             afresh: false,
             quick: false,
             max_rebuild_count: 20_000,
@@ -401,6 +403,25 @@ fn a_base_that_did_not_come_to_its_end_is_not_compared_with() {
     let RunError::BaseUnfinished { job, .. } = &error else { panic!("{error}") };
     assert_eq!(job.as_str(), "all");
     assert!(!error.is_usage());
+}
+
+/// Code can make its results as large as it likes; what is kept of them is bounded.
+#[test]
+fn results_beyond_what_is_kept_are_an_error_of_the_whole_job() {
+    let world = World::new();
+    let many = r#"  many = { recurseForDerivations = true; } // builtins.listToAttrs (map (n: { name = "a${toString n}"; value = pkg "p${toString n}" "1" { } // { meta.description = text; }; }) (builtins.genList (n: n) 400));"#;
+    let text = r#"text = builtins.concatStringsSep "" (builtins.genList (n: "0123456789") 200);"#;
+    let packages = PACKAGES
+        .replace("  alone =", &format!("{many}\n  alone ="))
+        .replace("in rec {", &format!("  {text}\nin rec {{"));
+    world.write("default.nix", &packages);
+    let outcome = world.run(|request| request.results_bytes_max = 400_000).unwrap();
+    let [(_, error)] = &outcome.comparison.errors.new[..] else { panic!("{:?}", outcome.comparison.errors) };
+    assert!(error.path.is_root() && error.kind == ErrorKind::TooLarge, "{error:?}");
+    assert_eq!((outcome.verdict, outcome.jobs[0].attrs), (Verdict::Bad, 1));
+    // With room for all of it, all of it is there.
+    let outcome = world.run(|_| {}).unwrap();
+    assert_eq!(outcome.comparison.totals().added, 400);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use ci_model::flow::Trust;
 use ci_model::outcome::Outcome;
 use ci_server::evaluate::confine::{Bare, Confine};
 use ci_server::evaluate::{Limits, Nix, Share};
-use ci_server::pipeline::{Base, Head as WantedHead, Request, RunError};
+use ci_server::pipeline::{Base, Head as WantedHead, RESULTS_BYTES_MAX, Request, RunError};
 use ci_server::sandbox::{self, DaemonGate, DaemonStore, Helper, Prepared, Settings, Wish};
 use ci_server::store::{SqlitePlace, SqliteStore};
 use nix_types::System;
@@ -107,6 +107,7 @@ async fn request(args: &RunArgs) -> Result<Request, Failure> {
         confine,
         store: Arc::new(store),
         checkouts: folders.cache.join("checkouts"),
+        results_bytes_max: RESULTS_BYTES_MAX,
         afresh: args.fresh,
         quick: args.quick,
         max_rebuild_count: MAX_REBUILD_COUNT,
