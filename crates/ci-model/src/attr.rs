@@ -183,4 +183,10 @@ impl License {
     pub fn shown(&self) -> &str {
         self.spdx.as_deref().unwrap_or(&self.name)
     }
+
+    /// Is it said not to be free? What does not say so is taken to be.
+    #[must_use]
+    pub fn is_unfree(&self) -> bool {
+        self.free == Some(false)
+    }
 }

@@ -253,6 +253,10 @@ pub struct ErrorChanges {
     pub still: Vec<(JobName, AttrError)>,
     /// They do now.
     pub fixed: Vec<JobAttr>,
+    /// They did not before, and there is nothing at their place now: no attribute, and no error. Where they would have been
+    /// built is not known, so they are in no number by system.
+    #[serde(default)]
+    pub removed: Vec<JobAttr>,
 }
 
 /// All of it.
@@ -270,8 +274,8 @@ pub struct Comparison {
     pub reach: Vec<Reach>,
     /// What does not evaluate.
     pub errors: ErrorChanges,
-    /// Attributes, of either side, whose derivations were not there to look at. Unless it is 0, there may be more to
-    /// build than is counted, or less, and a root cause may lie further down.
+    /// Attributes, of either side, whose derivations were not there to look at, where any has another derivation than
+    /// before. Unless it is 0, there may be more to build than is counted, or less, and a root cause may lie further down.
     pub unseen: usize,
 }
 
@@ -279,7 +283,8 @@ impl Comparison {
     /// Is everything as it was?
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.errors.new.is_empty() && self.errors.fixed.is_empty()
+        let ErrorChanges { new, still: _, fixed, removed } = &self.errors;
+        self.changes.is_empty() && new.is_empty() && fixed.is_empty() && removed.is_empty()
     }
 
     /// The numbers of all systems together.

@@ -15,7 +15,6 @@ mod json;
 pub mod keys;
 pub mod locate;
 mod model;
-mod nearest;
 mod number;
 mod plan;
 mod rules;

@@ -1,10 +1,9 @@
 //! Names of the CI's things. Text from a forge, from git or from people comes in once; types come out that can be
 //! trusted not to be an option, a path with `..` or half a line.
 
-use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use crate::text_type::text_type;
 
 /// Longest name of a job or repository, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
@@ -20,18 +19,7 @@ pub struct NotAName {
 
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $what:literal, $wanted:literal, $check:expr) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $type(String);
-
-        impl $type {
-            /// Its text.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
+        text_type!($(#[$doc])* $type: NotAName);
 
         impl FromStr for $type {
             type Err = NotAName;
@@ -43,26 +31,6 @@ macro_rules! name {
                 }
                 let text = text.chars().take(NAME_BYTES_MAX).collect();
                 Err(NotAName { what: $what, text, wanted: $wanted })
-            }
-        }
-
-        impl TryFrom<String> for $type {
-            type Error = NotAName;
-
-            fn try_from(text: String) -> Result<Self, NotAName> {
-                text.parse()
-            }
-        }
-
-        impl From<$type> for String {
-            fn from(name: $type) -> Self {
-                name.0
-            }
-        }
-
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
             }
         }
     };

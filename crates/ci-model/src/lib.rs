@@ -14,6 +14,7 @@ pub mod id;
 pub mod outcome;
 pub mod pattern;
 pub mod permissions;
+mod text_type;
 pub mod trust;
 
 pub use id::{CommitId, JobName, NotAName, RepositoryName, TreeId};

@@ -85,7 +85,7 @@ pub fn write<E>(
 /// The same through a block that is at hand and serves again; it is made as large as it has to be.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_through<E>(
     block: &mut Vec<u8>,
     path: &Path,

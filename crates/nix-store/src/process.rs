@@ -11,7 +11,9 @@ use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
+mod family;
 mod find;
+mod output;
 mod run;
 mod spawner;
 mod sys;
@@ -62,10 +64,16 @@ pub struct Spec {
     pub progress: Progress,
     /// Between SIGTERM and SIGKILL.
     pub grace: Duration,
+    /// Who is killed with it.
+    pub killed: Killed,
     /// How many bytes of the end of stdout are kept.
     pub stdout_tail: usize,
     /// How many bytes of the end of stderr are kept.
     pub stderr_tail: usize,
+    /// How long it is not listened to after it said little, fewer than 8 KiB at once: one who says many small things wakes us,
+    /// and waits for our being woken, less often. Lines, and what is progress, come by as much later, so it has to be far
+    /// below [`Spec::silent`]. None at all unless it is set.
+    pub gather: Duration,
 }
 
 /// Variables of this process that no child gets.
@@ -110,6 +118,17 @@ pub enum Progress {
     /// as much change in what waits in the send and receive queues of its TCP connections. Waiting is not progress,
     /// nor is computing without reading. What the kernel does not let us see does not count.
     OutputOrIo,
+}
+
+/// Who is killed with a child that we end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Killed {
+    /// Its group. Who left that is not ours.
+    #[default]
+    Group,
+    /// Its group, and every descendant of it, in whatever group or session: builders that a Nix without a daemon started.
+    /// They get no SIGTERM of ours, and are killed when the child has not ended them by the time it ended, or was killed.
+    Descendants,
 }
 
 /// Where a line came from.
@@ -236,8 +255,10 @@ impl Spec {
             silent: None,
             progress: Progress::Output,
             grace: GRACE,
+            killed: Killed::Group,
             stdout_tail: TAIL_BYTES,
             stderr_tail: TAIL_BYTES,
+            gather: Duration::ZERO,
         }
     }
 

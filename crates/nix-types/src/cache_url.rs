@@ -13,7 +13,6 @@ use zeroize::Zeroizing;
 mod address;
 mod error;
 mod known;
-pub(crate) mod nearest;
 mod params;
 pub(crate) mod percent;
 mod value;

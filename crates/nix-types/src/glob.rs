@@ -104,34 +104,44 @@ impl Glob {
         &self.source
     }
 
-    /// Does the pattern match the whole of `name`? Takes at most `name.len()` × the pattern's length steps: only the
-    /// last star is ever taken up again, for the stars before it can only have matched less.
+    /// Does the pattern match the whole of `name`? See [`takes_all`] for how long that takes.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
-        let name = name.as_bytes();
-        let (mut at, mut step) = (0, 0);
-        let mut retry: Option<(usize, usize)> = None;
-        while at < name.len() {
-            match self.steps.get(step) {
-                Some(Step::Star) => {
-                    retry = Some((step, at));
-                    step += 1;
-                    continue;
-                }
-                Some(one) if one.takes(name[at]) => {
-                    at += 1;
-                    step += 1;
-                    continue;
-                }
-                Some(_) | None => {}
-            }
-            let Some((star, taken)) = retry else { return false };
-            retry = Some((star, taken + 1));
-            at = taken + 1;
-            step = star + 1;
-        }
-        self.steps[step..].iter().all(|rest| *rest == Step::Star)
+        takes_all(&self.steps, name.as_bytes(), |step| *step == Step::Star, |step, byte| step.takes(*byte))
     }
+}
+
+/// Do the steps of a pattern take the whole of a text? `is_star` says which steps take any run of it, also an empty one,
+/// and `takes` what the others take one of. At most as many steps as the one's length times the other's: only the last
+/// star is ever taken up again.
+pub fn takes_all<S, T>(
+    steps: &[S],
+    text: &[T],
+    is_star: impl Fn(&S) -> bool,
+    takes: impl Fn(&S, &T) -> bool,
+) -> bool {
+    let (mut at, mut step) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    while at < text.len() {
+        match steps.get(step) {
+            Some(star) if is_star(star) => {
+                retry = Some((step, at));
+                step += 1;
+                continue;
+            }
+            Some(one) if takes(one, &text[at]) => {
+                at += 1;
+                step += 1;
+                continue;
+            }
+            Some(_) | None => {}
+        }
+        let Some((star, taken)) = retry else { return false };
+        retry = Some((star, taken + 1));
+        at = taken + 1;
+        step = star + 1;
+    }
+    steps[step..].iter().all(is_star)
 }
 
 impl Step {

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use near_name::nearest;
 
-use crate::cache_url::nearest::nearest;
 use crate::cache_url::percent;
 use crate::text::{is_word, shown};
 

@@ -15,7 +15,6 @@
 mod depth;
 mod find;
 mod layout;
-mod nearest;
 mod report;
 mod section;
 mod tree;
@@ -24,6 +23,8 @@ mod units;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+
+use near_name::remedy;
 
 use toml::de::DeTable;
 
@@ -174,7 +175,7 @@ impl Document {
                 }
                 _ => (name.clone(), "unknown key at the top of the file"),
             };
-            let remedy = nearest::remedy(&name, all, "remove it");
+            let remedy = remedy(&name, all, "remove it");
             self.refuse(&place, Some(entry.line), what, remedy);
         }
         let sink = self.sink.take();

@@ -1,8 +1,10 @@
 //! One daemon for each state folder. In: the folder. Out: an exclusive lock that ends with the process, however
-//! it ends. Leaves out making the folder.
+//! it ends. Leaves out making the folder. Also, for who locks files that are removed while others wait for them: whether the
+//! one that was locked still counts.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -18,8 +20,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct StateLock {
     dir: PathBuf,
-    /// The kernel's lock lives as long as this open file.
-    _file: File,
+    /// Of this open file, which children that are just being started have as well.
+    file: File,
 }
 
 /// Why the state folder could not be locked.
@@ -73,7 +75,7 @@ impl StateLock {
             std::thread::sleep(LOOK_AGAIN);
         }
         note_holder(&mut file).map_err(unusable)?;
-        Ok(Self { dir: dir.to_owned(), _file: file })
+        Ok(Self { dir: dir.to_owned(), file })
     }
 
     /// The folder.
@@ -81,6 +83,24 @@ impl StateLock {
     pub fn dir(&self) -> &Path {
         &self.dir
     }
+}
+
+impl Drop for StateLock {
+    /// Closing the file would not do: a child between its fork and its exec has it open, and with it the lock.
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            // It ends with the last process that has the file open.
+            tracing::debug!(path = %self.dir.display(), "{} stays locked: {error}", self.dir.display());
+        }
+    }
+}
+
+/// Is an open file still the one at this path? Who waited for its lock may hold one that its last holder removed, and
+/// another may have been put in its place. `false` as well when either cannot be looked at. A link is followed.
+#[must_use]
+pub fn is_at(file: &File, path: &Path) -> bool {
+    let (Ok(ours), Ok(there)) = (file.metadata(), fs::metadata(path)) else { return false };
+    (ours.dev(), ours.ino()) == (there.dev(), there.ino())
 }
 
 fn note_holder(file: &mut File) -> io::Result<()> {
@@ -118,13 +138,23 @@ mod tests {
         StateLock::take(dir.path()).unwrap();
     }
 
+    /// As when one thread ends the daemon in the moment that another one starts a child.
+    #[test]
+    fn a_child_that_is_being_started_does_not_keep_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = StateLock::take(dir.path()).unwrap();
+        let _childs = lock.file.try_clone().unwrap();
+        drop(lock);
+        StateLock::take(dir.path()).unwrap();
+    }
+
     /// As after a kill in the moment between a child's fork and its exec.
     #[test]
     fn what_a_dead_holder_left_locked_is_waited_for_and_not_for_ever() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(LOCK_FILE);
         let nobody = u32::MAX;
-        std::fs::write(&path, format!("{nobody}\n")).unwrap();
+        fs::write(&path, format!("{nobody}\n")).unwrap();
         let left = File::open(&path).unwrap();
         left.lock().unwrap();
         let refused = StateLock::take(dir.path()).unwrap_err();
@@ -137,6 +167,18 @@ mod tests {
             drop(left);
             waiting.join().unwrap().unwrap();
         });
+    }
+
+    #[test]
+    fn a_file_that_was_removed_or_replaced_is_not_at_its_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let file = File::create(&path).unwrap();
+        assert!(is_at(&file, &path));
+        fs::rename(&path, dir.path().join("b")).unwrap();
+        assert!(!is_at(&file, &path));
+        let other = File::create(&path).unwrap();
+        assert!(is_at(&other, &path) && !is_at(&file, &path) && is_at(&file, &dir.path().join("b")));
     }
 
     #[test]

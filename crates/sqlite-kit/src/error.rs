@@ -37,6 +37,17 @@ pub enum Error {
         /// SQLite's answer.
         source: rusqlite::Error,
     },
+    /// There is no file, and none can be made.
+    #[error(
+        "make database {}; check that its folder exists, that its disk is not full, and that this user may write \
+         there", path.display()
+    )]
+    Create {
+        /// The database.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
     /// The file is something else than an SQLite database, or its first page is damaged.
     #[error(
         "{} is not an SQLite database; move it away or correct the configured path", path.display()
@@ -85,7 +96,10 @@ pub enum Error {
         ours: u32,
     },
     /// A migration failed and was rolled back as a whole.
-    #[error("migrate database {} to schema {version} ({name}); the schema before it is intact", path.display())]
+    #[error(
+        "migrate database {} to schema {version} ({name}); the schema before it is intact{}",
+        path.display(), disk_remedy(source)
+    )]
     Migrate {
         /// The database.
         path: PathBuf,
@@ -97,7 +111,7 @@ pub enum Error {
         source: rusqlite::Error,
     },
     /// SQLite refused a setting.
-    #[error("set {setting} on database {}", path.display())]
+    #[error("set {setting} on database {}{}", path.display(), disk_remedy(source))]
     Configure {
         /// The database.
         path: PathBuf,
@@ -251,6 +265,14 @@ impl StoreKind {
             StoreKind::Corrupt => "the file is damaged; stop the daemon and restore a backup",
             StoreKind::Other => "the transaction failed; this is a mistake in the program, please report it",
         }
+    }
+}
+
+/// What to do about a database that cannot be opened because of its disk.
+fn disk_remedy(source: &rusqlite::Error) -> &'static str {
+    match StoreKind::of(source) {
+        StoreKind::Full | StoreKind::Io => "; make room on its disk, or see to it",
+        StoreKind::RolledBack | StoreKind::Busy | StoreKind::Corrupt | StoreKind::Other => "",
     }
 }
 

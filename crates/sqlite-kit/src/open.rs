@@ -1,8 +1,11 @@
 //! From [`Options`] to a connection on which every setting that durability rests on is in force and was
 //! read back. Foreign files are recognised before anything is written to them.
 
+use std::fs::{File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::FromSql;
@@ -14,17 +17,22 @@ use crate::error::Error;
 const SQLITE_NEEDED: i32 = 3_051_003;
 /// How long a connection waits for a lock that somebody else holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause between two looks at a lock for which SQLite does not wait itself.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// The log file is cut back to this after a checkpoint has emptied it. Above what a busy writer lets it grow
 /// to: flushing into a file that is long enough already takes half as long as making it longer.
 const LOG_BYTES_MAX: i64 = 32 * 1024 * 1024;
 const CACHE_KIB: i64 = 2048;
 /// Prepared statements kept per connection.
 const STATEMENTS_MAX: usize = 128;
+/// What a new file may be used for: by its owner alone.
+const MODE: u32 = 0o600;
 
 /// Which database, and what an answer of its writer means.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The database file. Its folder must exist; `-wal` and `-shm` files appear beside it.
+    /// The database file. Its folder must exist; `-wal` and `-shm` files appear beside it. A new one is readable by its
+    /// owner alone, whatever the umask; SQLite gives the files beside it the same mode.
     pub path: PathBuf,
     /// What survives what.
     pub durability: Durability,
@@ -57,6 +65,7 @@ impl Durability {
 
 /// A connection that may write, with its schema version checked to be at most `schema`.
 pub(crate) fn open_writer(options: &Options, schema: u32) -> Result<Connection, Error> {
+    make(&options.path).map_err(|source| Error::Create { path: options.path.clone(), source })?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     let conn = connect(&options.path, options.vfs.as_deref(), flags)?;
     let found = identify(&conn, options)?;
@@ -64,13 +73,25 @@ pub(crate) fn open_writer(options: &Options, schema: u32) -> Result<Connection, 
         return Err(Error::SchemaNewer { path: options.path.clone(), found, ours: schema });
     }
     let set = Setter { conn: &conn, path: &options.path };
-    set.pragma("journal_mode", "WAL", &"wal".to_string())?;
+    set.log()?;
     set.pragma("synchronous", options.durability.synchronous(), &options.durability.synchronous())?;
     // Checkpoints are the writer thread's, after it has answered; see `group`.
     set.pragma("wal_autocheckpoint", 0, &0)?;
     set.pragma("journal_size_limit", LOG_BYTES_MAX, &LOG_BYTES_MAX)?;
     set.common()?;
     Ok(conn)
+}
+
+/// Makes the file, empty, before SQLite would with the umask's mode, and flushes its name. One that is there is left as
+/// it is: its mode is somebody's decision.
+fn make(path: &Path) -> io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(MODE).open(path)?;
+    file.set_permissions(Permissions::from_mode(MODE))?; // the umask may have taken some of it
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// A connection that cannot write, on a database whose schema is exactly `schema`.
@@ -162,10 +183,11 @@ fn identify(conn: &Connection, options: &Options) -> Result<u32, Error> {
 
 fn unreadable(path: &Path, source: rusqlite::Error) -> Error {
     let path = path.to_path_buf();
-    if source.sqlite_error_code() == Some(ErrorCode::NotADatabase) {
-        return Error::NotADatabase { path };
+    match source.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => Error::NotADatabase { path },
+        Some(ErrorCode::DatabaseCorrupt) => Error::Damaged { path, found: source.to_string() },
+        _ => Error::Open { path, source },
     }
-    Error::Open { path, source }
 }
 
 struct Setter<'a> {
@@ -174,6 +196,26 @@ struct Setter<'a> {
 }
 
 impl Setter<'_> {
+    /// Writes go to a log from now on. In a new database SQLite makes of a shared lock an exclusive one for this, and for
+    /// that it waits for nobody: who makes the same database at the same time would be refused. Waits [`BUSY_TIMEOUT`], twice as
+    /// long where SQLite does wait itself.
+    fn log(&self) -> Result<(), Error> {
+        let begun = Instant::now();
+        loop {
+            match self.pragma("journal_mode", "WAL", &"wal".to_string()) {
+                Err(Error::Configure { source, .. })
+                    if source.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                        && begun.elapsed() < BUSY_TIMEOUT => {}
+                done => return done,
+            }
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "SQLite itself waits like this for every other lock"
+            )]
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
     /// What writers and readers share.
     fn common(&self) -> Result<(), Error> {
         self.pragma("foreign_keys", 1, &1)?;

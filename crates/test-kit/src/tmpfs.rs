@@ -1,6 +1,7 @@
 //! Small disks that can be filled: a tmpfs mounted for one test. Needs root; without it the caller gets the
 //! reason to print as it skips.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -32,20 +33,47 @@ impl Tmpfs {
         self.dir.path()
     }
 
-    /// Writes a file named `ballast` until nothing more fits; gives its path. Remove it to make space again.
+    /// Writes a file named `ballast` until nothing more fits.
     ///
     /// # Errors
     /// What the system says, other than that the disk is full.
-    pub fn fill(&self) -> io::Result<PathBuf> {
+    pub fn fill(&self) -> io::Result<Ballast> {
         let path = self.path().join("ballast");
-        let mut file = std::fs::File::create(&path)?;
+        let mut file = File::create(&path)?;
         loop {
             match io::Write::write(&mut file, &[0; 4096]) {
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => return Ok(path),
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => return Ok(Ballast { file, path }),
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+/// The file that fills a [`Tmpfs`]. Space is made by cutting it short: a file that is only removed keeps its pages for as
+/// long as somebody has it open, and a program that another thread is about to start has, until it runs.
+#[derive(Debug)]
+pub struct Ballast {
+    file: File,
+    path: PathBuf,
+}
+
+impl Ballast {
+    /// Leaves room for `bytes` more.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn leave(&self, bytes: u64) -> io::Result<()> {
+        self.file.set_len(self.file.metadata()?.len().saturating_sub(bytes))
+    }
+
+    /// Makes room for all that it took, at once, and removes it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn remove(self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        std::fs::remove_file(&self.path)
     }
 }
 

@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use near_name::{nearest, remedy};
+
 use super::fault::{Fault, Faults, cut};
 use super::json::{Member, Node, Value};
 use super::keys::{Absent, Key, ROOT, Shape};
-use super::nearest::nearest;
 use super::text::Text;
 
 /// A step from a value to one inside it.
@@ -156,10 +157,7 @@ impl<'a> Checker<'a> {
         if words.contains(&text) {
             return;
         }
-        let remedy = match nearest(text, words.iter().copied()) {
-            Some(near) => format!("did you mean {near}?"),
-            None => format!("write one of {}", words.join(", ")),
-        };
+        let remedy = remedy(text, words.iter().copied(), format!("write one of {}", words.join(", ")));
         self.fault(at, format!("{} is none of the words here", cut(text)), remedy);
     }
 

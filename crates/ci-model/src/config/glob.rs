@@ -13,6 +13,7 @@
 
 use std::str::FromStr;
 
+use nix_types::glob::takes_all;
 use serde::{Deserialize, Serialize};
 
 use super::fault::cut;
@@ -91,30 +92,10 @@ fn below(reached: &mut [bool], at_least_one: bool) {
     }
 }
 
-/// Does a segment take the whole of a part? Only the last star is ever taken up again.
+/// Does a segment take the whole of a part?
 fn takes(steps: &[Step], part: &[char]) -> bool {
-    let (mut at, mut step) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    while at < part.len() {
-        match steps.get(step) {
-            Some(Step::Run) => {
-                retry = Some((step, at));
-                step += 1;
-                continue;
-            }
-            Some(one) if *one == Step::Any || *one == Step::This(part[at]) => {
-                at += 1;
-                step += 1;
-                continue;
-            }
-            Some(_) | None => {}
-        }
-        let Some((star, taken)) = retry else { return false };
-        retry = Some((star, taken + 1));
-        at = taken + 1;
-        step = star + 1;
-    }
-    steps[step..].iter().all(|rest| *rest == Step::Run)
+    let takes = |step: &Step, c: &char| *step == Step::Any || *step == Step::This(*c);
+    takes_all(steps, part, |step| *step == Step::Run, takes)
 }
 
 impl FromStr for PathGlob {

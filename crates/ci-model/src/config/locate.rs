@@ -89,22 +89,21 @@ pub fn locate(files: Files<'_>) -> Result<Located, NotLocated> {
     }
 }
 
-/// The configuration of a person's own checkout: with none, a `flake.nix` means its `packages` and `checks` of `system`,
+/// The configuration of a person's own checkout: with none, a `flake.nix` means its `packages` and `checks` of `systems`,
 /// and else a `default.nix` means one job, `default`. A server takes no default: repositories ask to be built.
 ///
 /// # Errors
 /// [`NotLocated::Nothing`], or [`NotLocated::Refused`].
-pub fn locate_or_default(files: Files<'_>, system: &System) -> Result<Located, NotLocated> {
+pub fn locate_or_default(files: Files<'_>, systems: &[System]) -> Result<Located, NotLocated> {
     match locate(files) {
-        Err(NotLocated::Absent) => default_of(files, system).ok_or(NotLocated::Nothing),
+        Err(NotLocated::Absent) => default_of(files, systems).ok_or(NotLocated::Nothing),
         other => other,
     }
 }
 
-fn default_of(files: Files<'_>, system: &System) -> Option<Located> {
+fn default_of(files: Files<'_>, systems: &[System]) -> Option<Located> {
     let (origin, config) = if files.flake_nix {
-        let output =
-            FlakeOutput { enable: true, systems: Some(vec![system.clone()]), ..FlakeOutput::default() };
+        let output = FlakeOutput { enable: true, systems: Some(systems.to_vec()), ..FlakeOutput::default() };
         let flake = Flake { checks: output.clone(), packages: output };
         ("flake.nix", RepositoryConfig { flake, ..RepositoryConfig::default() })
     } else if files.default_nix {

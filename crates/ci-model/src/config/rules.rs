@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use near_name::remedy;
+
 use super::check::{Step, path_text};
 use super::fault::{Fault, Faults, cut};
 use super::json::Node;
 use super::model::{Hook, RepositoryConfig};
-use super::nearest::nearest;
 use super::plan::{FLAKE_CHECKS, FLAKE_PACKAGES};
 
 /// Ends of names of variables that are mostly secrets.
@@ -94,10 +95,7 @@ impl Judge<'_> {
         for (place, after) in
             hook.after.iter().enumerate().filter(|(_, after)| !names.contains(after.as_str()))
         {
-            let remedy = match nearest(after.as_str(), names.iter().copied()) {
-                Some(near) => format!("did you mean {near}?"),
-                None => "name a hook of the same job".to_owned(),
-            };
+            let remedy = remedy(after.as_str(), names.iter().copied(), "name a hook of the same job");
             let path = [path("after").as_slice(), &[Step::Item(place)]].concat();
             let fault = self.fault_at(&path, format!("no hook here is called {after}"), remedy);
             self.faults.push(fault);
@@ -154,10 +152,7 @@ impl Judge<'_> {
                 let path =
                     [Step::Key("schedules"), Step::Key(name.as_str()), Step::Key("jobs"), Step::Item(place)];
                 let jobs = config.jobs.keys().map(crate::JobName::as_str);
-                let remedy = match nearest(job.as_str(), jobs) {
-                    Some(near) => format!("did you mean {near}?"),
-                    None => "name a job of this file".to_owned(),
-                };
+                let remedy = remedy(job.as_str(), jobs, "name a job of this file");
                 let fault = self.fault_at(&path, format!("no job is called {}", cut(job.as_str())), remedy);
                 self.faults.push(fault);
             }

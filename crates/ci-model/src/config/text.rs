@@ -1,15 +1,14 @@
 //! Texts of a configuration, each kind with its rules. Text comes in once; names, files, globs and times come out that
 //! can be trusted. Leaves out whether what they name is there.
 
-use std::fmt;
 use std::str::FromStr;
 
 use nix_types::{AttrPath, System};
-use serde::{Deserialize, Serialize};
 
 use super::cron::Cron;
 use super::fault::cut;
 use super::glob::PathGlob;
+use crate::text_type::{text_forms, text_type};
 use crate::{BranchPattern, JobName};
 
 /// Why a text is not what it should be.
@@ -193,19 +192,11 @@ fn absolute(text: &str) -> Result<(), NotThat> {
     }
 }
 
-/// A file inside the checkout. `default.nix`, `./default.nix` and `/default.nix` are the same one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct JobFile(String);
-
-impl JobFile {
-    /// From the root of the checkout: no `/` or `-` in front, no `.` and no `..` anywhere, no NUL. Whether it is there,
-    /// and is no link, is for who opens it.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
+text_type!(
+    /// A file inside the checkout, from its root: no `/` or `-` in front, no `.` and no `..` anywhere, no NUL. `default.nix`,
+    /// `./default.nix` and `/default.nix` are the same one. Whether it is there, and is no link, is for who opens it.
+    JobFile: NotThat
+);
 
 impl FromStr for JobFile {
     type Err = NotThat;
@@ -232,18 +223,7 @@ impl FromStr for JobFile {
 
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $kind:expr) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $type(String);
-
-        impl $type {
-            /// Its text.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
+        text_type!($(#[$doc])* $type: NotThat);
 
         impl FromStr for $type {
             type Err = NotThat;
@@ -273,31 +253,8 @@ name!(
     CacheId, CACHE_ID
 );
 
-macro_rules! text_of {
-    ($($type:ident),*) => {$(
-        impl TryFrom<String> for $type {
-            type Error = NotThat;
-
-            fn try_from(text: String) -> Result<Self, NotThat> {
-                text.parse()
-            }
-        }
-
-        impl From<$type> for String {
-            fn from(name: $type) -> Self {
-                name.as_str().to_owned()
-            }
-        }
-
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-    )*};
-}
-
-text_of!(JobFile, CheckName, HookName, ScheduleName, CacheId, PathGlob, Cron);
+text_forms!(PathGlob: NotThat);
+text_forms!(Cron: NotThat);
 
 impl Text {
     /// Is it one?

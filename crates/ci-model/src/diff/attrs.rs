@@ -3,14 +3,15 @@
 //! the other parts of [`crate::diff`].
 //!
 //! An error hides whatever lies at its path or below. So an attribute that lies under an error of the head did not go
-//! away: it fails. And one that lies under an error of the base is not new: it is fixed.
+//! away: it fails. And one that lies under an error of the base is not new: it is fixed. Where there is nothing now,
+//! neither an attribute nor an error, what failed to evaluate is removed.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 
 use nix_types::{AttrPath, DrvPath, System};
 
-use super::names::package;
+use super::names::packages;
 use super::{meta, renames};
 use crate::attr::{Attr, AttrError};
 use crate::change::{AttrChange, ChangeKind, ErrorChanges, JobAttr, SystemCounts};
@@ -59,6 +60,7 @@ pub fn attrs(base: &[Evaluation], head: &[Evaluation]) -> AttrDiff {
     diff.fixed.sort_by(|a, b| a.attr.cmp(&b.attr));
     diff.errors.new.sort_by(by_place);
     diff.errors.still.sort_by(by_place);
+    diff.errors.removed.sort();
     diff.errors.fixed = diff.fixed.iter().map(|fixed| fixed.attr.clone()).collect();
     diff
 }
@@ -124,6 +126,7 @@ impl Job<'_> {
         }
         self.failures(&mut gone, base, head);
         self.fixes(&mut new, base);
+        self.removals(base, head);
         for (from, to) in renames::take_pairs(&mut gone, &mut new) {
             self.counts(to).renamed += 1;
             self.change(ChangeKind::Renamed { from: from.path.clone() }, Some(from), Some(to));
@@ -167,9 +170,8 @@ impl Job<'_> {
             false
         });
         for (error, hides) in head.errors.iter().zip(hides) {
-            let below = base.errors.partition_point(|before| before.path < error.path);
-            let is_below = base.errors.get(below).is_some_and(|before| before.path.starts_with(&error.path));
-            let was_there = is_below || hidden_before.find(&error.path).is_some();
+            let is_above = has_below(&base.errors, &error.path, |error| &error.path);
+            let was_there = is_above || hidden_before.find(&error.path).is_some();
             let errors = &mut self.diff.errors;
             let list = if was_there && !hides { &mut errors.still } else { &mut errors.new };
             list.push((self.job.clone(), (*error).clone()));
@@ -188,6 +190,20 @@ impl Job<'_> {
             self.diff.fixed.push(Fixed { attr: self.place(attr), system, drv });
             false
         });
+    }
+
+    /// Errors of the base at whose place the head has nothing.
+    fn removals(&mut self, base: &Side<'_>, head: &Side<'_>) {
+        let hidden = Hidden::by(&head.errors);
+        for error in &base.errors {
+            let path = &error.path;
+            let is_there = hidden.find(path).is_some()
+                || has_below(&head.errors, path, |error| &error.path)
+                || has_below(&head.attrs, path, |attr| &attr.path);
+            if !is_there {
+                self.diff.errors.removed.push(JobAttr { job: self.job.clone(), path: path.clone() });
+            }
+        }
     }
 
     fn change(&mut self, kind: ChangeKind, before: Option<&Attr>, after: Option<&Attr>) {
@@ -215,9 +231,15 @@ impl Job<'_> {
     }
 }
 
+/// Is one of these, which are in order of paths, at this one or below?
+fn has_below<T>(all: &[&T], at: &AttrPath, path: impl Fn(&T) -> &AttrPath) -> bool {
+    let first = all.partition_point(|one| path(one) < at);
+    all.get(first).is_some_and(|one| path(one).starts_with(at))
+}
+
 /// The change of version, or of the package itself, if it is one.
 fn bump(before: &Attr, after: &Attr) -> Option<ChangeKind> {
-    let (was, is) = (package(before), package(after));
+    let (was, is) = packages(before, after);
     if was == is {
         return None;
     }

@@ -1,5 +1,5 @@
 //! Two `meta` of one attribute come in, what they say differently comes out. Lists are compared as sets: their order
-//! says nothing. A licence is what it is called, and a maintainer is their number at GitHub where it is known, else
+//! says nothing. A licence is what it is called and whether it is free, and a maintainer is their number at GitHub where it is known, else
 //! their login there, else their name: who renames themselves stays who they are.
 
 use std::collections::BTreeSet;
@@ -13,7 +13,8 @@ pub(super) fn changes(before: &Meta, after: &Meta) -> Vec<MetaChange> {
     if before == after {
         return changes;
     }
-    if set(&before.licenses, License::shown) != set(&after.licenses, License::shown) {
+    let terms = |of: &'_ License| (of.shown().to_owned(), of.is_unfree());
+    if set(&before.licenses, terms) != set(&after.licenses, terms) {
         changes.push(MetaChange::Licenses { from: before.licenses.clone(), to: after.licenses.clone() });
     }
     let added = missing_in(&before.maintainers, &after.maintainers);

@@ -24,10 +24,9 @@ pub use attrs::{AttrDiff, Fixed, attrs};
 pub use causes::ROOT_CAUSES_LISTED_MAX;
 pub use differences::DIFFERENCES_LISTED_MAX;
 pub use facts::{DrvFacts, NoFacts};
-pub use names::{Package, package, split_name};
 pub use pairs::COUNTERPARTS_MAX;
 pub use reach::REACH_LISTED_MAX;
-pub use verdict::{Judgement, MAX_REBUILD_COUNT, judge};
+pub use verdict::{Judgement, MAX_REBUILD_COUNT, incomplete, judge};
 
 use self::causes::Changed;
 use self::pairs::World;
@@ -36,7 +35,8 @@ use crate::flow::Evaluation;
 use crate::graph::{Graph, NodeId, NodeSet};
 
 /// Compares base and head, which may be empty. The graph holds the derivations of both with all they need; what it does
-/// not hold is counted in [`Comparison::unseen`], and then what depends on the graph is as good as what is there.
+/// not hold is counted in [`Comparison::unseen`], and then what depends on the graph is as good as what is there; where no
+/// attribute of the head has another derivation than before, nothing depends on it, and nothing is counted.
 /// It may hold others too. Without a base there is nothing to explain, and there are no root causes.
 #[must_use]
 pub fn compare(base: &[Evaluation], head: &[Evaluation], graph: &Graph, facts: &dyn DrvFacts) -> Comparison {
@@ -64,7 +64,8 @@ pub fn compare(base: &[Evaluation], head: &[Evaluation], graph: &Graph, facts: &
     let (root_causes, root_causes_total) =
         if base.is_empty() { (Vec::new(), 0) } else { causes::root_causes(world, &new, &changed) };
     let reach = reach::furthest(graph, &after, &changed);
-    let unseen = unseen_before + unseen_after;
+    // Where each attribute of the head is what one of the base is, no derivation can be new, seen or not.
+    let unseen = if changed.is_empty() { 0 } else { unseen_before + unseen_after };
     Comparison { changes, systems, root_causes, root_causes_total, reach, errors, unseen }
 }
 

@@ -2,7 +2,7 @@
 //! people, the weightiest first. How builds end is not known here.
 
 use super::shown::shown;
-use crate::change::{Comparison, SystemCounts};
+use crate::change::{ChangeKind, Comparison, SystemCounts};
 use crate::flow::Verdict;
 use crate::id::JobName;
 use crate::outcome::JobOutcome;
@@ -30,8 +30,11 @@ pub fn judge(comparison: &Comparison, jobs: &[JobOutcome], max_rebuild_count: us
     let wide = totals.to_build() > max_rebuild_count;
     let (bad, allowed) = failures(comparison, jobs);
     let gone = jobs.iter().filter(|job| job.head.is_none() && job.base.is_some());
-    let gone: Vec<String> = gone.map(|job| job_gone(&job.job)).collect();
-    let verdict = match (jobs.is_empty(), bad.is_empty(), gone.is_empty()) {
+    let emptied = jobs.iter().filter(|job| is_emptied(comparison, job));
+    let gone: Vec<String> =
+        gone.map(|job| job_gone(&job.job)).chain(emptied.map(|job| job_emptied(&job.job))).collect();
+    let unseen = unseen(comparison, jobs);
+    let verdict = match (jobs.is_empty(), bad.is_empty(), gone.is_empty() && unseen.is_empty()) {
         (true, _, _) => Verdict::Neutral,
         (false, false, _) => Verdict::Bad,
         (false, true, false) => Verdict::NeedsAction,
@@ -39,6 +42,7 @@ pub fn judge(comparison: &Comparison, jobs: &[JobOutcome], max_rebuild_count: us
     };
     let mut reasons = bad;
     reasons.extend(gone);
+    reasons.extend(unseen);
     if jobs.is_empty() {
         reasons.push("There is no job to evaluate.".into());
     } else if reasons.is_empty() {
@@ -52,6 +56,18 @@ pub fn judge(comparison: &Comparison, jobs: &[JobOutcome], max_rebuild_count: us
     }
     reasons.extend(allowed);
     Judgement { verdict, reasons, wide }
+}
+
+/// What of a comparison cannot be relied on, because derivations were not there to look at.
+#[must_use]
+pub fn incomplete(comparison: &Comparison) -> Option<String> {
+    let text = |count| {
+        format!(
+            "the derivations of {} were not there to look at: numbers and root causes are incomplete",
+            attributes(count)
+        )
+    };
+    (comparison.unseen > 0).then(|| text(comparison.unseen))
 }
 
 /// Sentences about jobs with new errors: of those where that is not allowed, and of those where it is.
@@ -75,6 +91,18 @@ fn failures(comparison: &Comparison, jobs: &[JobOutcome]) -> (Vec<String>, Vec<S
     (bad, allowed)
 }
 
+/// Sentences about jobs of which nothing could be seen, before or now, so that nothing is known of what changes.
+fn unseen(comparison: &Comparison, jobs: &[JobOutcome]) -> Vec<String> {
+    let whole = comparison.errors.still.iter().filter(|(_, error)| error.path.is_root());
+    let allows = |job: &JobName| jobs.iter().any(|known| known.job == *job && known.allows_failures);
+    let sentence = |job: &JobName| {
+        format!(
+            "The job {job} fails to evaluate as a whole, as it did before, so what changes in it is not known; somebody has to look."
+        )
+    };
+    whole.filter(|(job, _)| !allows(job)).map(|(job, _)| sentence(job)).collect()
+}
+
 fn place(path: &nix_types::AttrPath) -> String {
     if path.is_root() { "the whole job".into() } else { shown(path.to_string().as_bytes()) }
 }
@@ -85,11 +113,23 @@ fn job_gone(job: &JobName) -> String {
     )
 }
 
+/// Is it still there, with nothing of what it had, nor anything else?
+fn is_emptied(comparison: &Comparison, job: &JobOutcome) -> bool {
+    let removed = comparison.changes.iter().filter(|change| change.kind == ChangeKind::Removed);
+    let mut lost = removed.map(|change| &change.attr).chain(&comparison.errors.removed);
+    job.head.is_some() && job.attrs == 0 && job.errors == 0 && lost.any(|attr| attr.job == job.job)
+}
+
+fn job_emptied(job: &JobName) -> String {
+    format!("Nothing is left of the job {job}; somebody has to say that this is meant.")
+}
+
 fn what_changes(comparison: &Comparison, totals: &SystemCounts) -> String {
     if comparison.is_empty() {
         return "Nothing changes.".into();
     }
-    let changed = comparison.changes.len() + comparison.errors.fixed.len();
+    let errors = &comparison.errors;
+    let changed = comparison.changes.len() + errors.fixed.len() + errors.removed.len();
     if changed == 0 {
         return "Nothing changes but what fails, which is allowed.".into();
     }

@@ -9,26 +9,23 @@ use std::pin::{Pin, pin};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::output::Output;
 use super::spawner::{self, Pipes, Started};
-use super::sys::{self, Signal};
-use super::tail::{Keeper, Lines};
+use super::sys;
 use super::watch::Watch;
 use super::{
     DRAIN_MAX, Exit, LOOK_EVERY_MAX, LOOKS, Limit, Outcome, ProcessError, Progress, REAP_MAX, Spec, Stdin,
     Stream, Usage,
 };
 
-const CHUNK: usize = 16 * 1024;
-
 /// Runs a child to its end. When `cancel` completes, its group is asked to end and killed after [`Spec::grace`]; when
-/// the future is dropped, the group is killed at once. Descendants that left the child's group (daemons) are not ours;
-/// those in it are killed when the child ends. Needs a tokio runtime with time and IO. Limits are in real time.
+/// the future is dropped, the group is killed at once. Descendants that left the child's group (daemons) are not ours,
+/// unless [`Spec::killed`] says so; those in it are killed when the child ends. Needs a tokio runtime with time and IO. Limits are in real time.
 ///
 /// # Errors
 /// [`ProcessError`] when the child cannot be started or followed. A child that fails is an [`Outcome`].
@@ -164,8 +161,8 @@ impl<'a> Follow<'a> {
         };
         Ok(Self {
             ended: sys::end_of(child.pid())?,
-            stdout: Output::new(Stream::Stdout, pipes.stdout, spec.stdout_tail)?,
-            stderr: Output::new(Stream::Stderr, pipes.stderr, spec.stderr_tail)?,
+            stdout: Output::new(Stream::Stdout, pipes.stdout, spec.stdout_tail, spec.gather)?,
+            stderr: Output::new(Stream::Stderr, pipes.stderr, spec.stderr_tail, spec.gather)?,
             watch: (spec.progress == Progress::OutputOrIo && spec.silent.is_some())
                 .then(|| Watch::new(child.pid())),
             spec,
@@ -209,24 +206,24 @@ impl<'a> Follow<'a> {
                 }
                 () = cancel.as_mut(), if running => Some(Exit::Cancelled),
                 () = until(kill_at) => {
-                    self.child.signal(Signal::Kill)?;
+                    self.child.kill()?;
                     killed = Some(Instant::now());
                     None
                 }
                 () = until(lost_at) => break,
                 size = self.stdout.read() => {
-                    self.heard(size, Stream::Stdout);
+                    self.heard(size?, Stream::Stdout);
                     None
                 }
                 size = self.stderr.read() => {
-                    self.heard(size, Stream::Stderr);
+                    self.heard(size?, Stream::Stderr);
                     None
                 }
                 () = feed(&mut self.stdin) => None,
             };
             if let Some(exit) = stop {
                 stopped = Some((exit, Instant::now()));
-                self.child.signal(Signal::Term)?;
+                self.child.ask_to_end()?;
             }
         }
         Ok(stopped.map(|(exit, _)| exit))
@@ -270,10 +267,12 @@ impl<'a> Follow<'a> {
     /// Ends what is left of the group, reads what is left in the pipes and takes the status. The group is told before
     /// the child is waited for, while its number is still its own.
     async fn finish(&mut self) -> io::Result<Option<(ExitStatus, Usage)>> {
-        self.child.signal(Signal::Kill)?;
+        self.child.kill_rest()?;
         self.stdin = None;
         let end = Instant::now() + DRAIN_MAX;
-        while self.stdout.pipe.is_some() || self.stderr.pipe.is_some() {
+        self.stdout.gather_no_more(); // there is nobody left to wake us
+        self.stderr.gather_no_more();
+        while self.stdout.is_open() || self.stderr.is_open() {
             let read = async {
                 tokio::select! {
                     size = self.stdout.read() => (size, Stream::Stdout),
@@ -281,7 +280,7 @@ impl<'a> Follow<'a> {
                 }
             };
             match timeout_at(end, read).await {
-                Ok((size, stream)) => self.heard(size, stream),
+                Ok((size, stream)) => self.heard(size?, stream),
                 Err(_) => break, // a descendant outside of the group holds a pipe open: not our child any more
             }
         }
@@ -300,7 +299,7 @@ impl<'a> Follow<'a> {
             Stream::Stderr => &mut self.stderr,
         };
         if size == 0 {
-            output.pipe = None;
+            output.close();
             return;
         }
         let chunk = &output.buffer[..size];
@@ -322,34 +321,6 @@ async fn until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
-    }
-}
-
-struct Output {
-    stream: Stream,
-    pipe: Option<pipe::Receiver>,
-    buffer: Box<[u8]>,
-    keeper: Keeper,
-    lines: Lines,
-}
-
-impl Output {
-    fn new(stream: Stream, fd: Option<OwnedFd>, tail: usize) -> io::Result<Self> {
-        Ok(Self {
-            stream,
-            pipe: fd.map(pipe::Receiver::from_owned_fd).transpose()?,
-            buffer: vec![0; CHUNK].into_boxed_slice(),
-            keeper: Keeper::new(tail),
-            lines: Lines::default(),
-        })
-    }
-
-    /// How many bytes came; 0 at the end, which a pipe that cannot be read has reached as well. Cancel safe.
-    async fn read(&mut self) -> usize {
-        match &mut self.pipe {
-            Some(pipe) => pipe.read(&mut self.buffer).await.unwrap_or(0),
-            None => std::future::pending().await,
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! kernel ties a child's life to the *thread* that started it; the other waits for children nobody waits for any
 //! more.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -13,12 +14,16 @@ use std::thread;
 
 use tokio::sync::oneshot;
 
+use super::family::{self, Member};
 use super::sys::{self, Signal};
-use super::{ProcessError, Spec, Stdin, Usage, find};
+use super::{Killed, ProcessError, Spec, Stdin, Usage, find};
 
 /// A started child. Until [`Started::reap`] has been called its number is its own.
 pub(super) struct Started {
     child: Option<Child>,
+    killed: Killed,
+    /// Its descendants when it was asked to end.
+    family: BTreeSet<Member>,
 }
 
 /// Our ends of a child's pipes.
@@ -36,7 +41,7 @@ pub(super) async fn start(spec: &Spec) -> Result<(Started, Pipes), ProcessError>
         stdout: child.stdout.take().map(OwnedFd::from),
         stderr: child.stderr.take().map(OwnedFd::from),
     };
-    Ok((Started { child: Some(child) }, pipes))
+    Ok((Started::new(child, spec.killed), pipes))
 }
 
 /// Starts the child with a socket in the place of its standard input and output; gives our end of it.
@@ -48,7 +53,7 @@ pub(super) async fn start_talking(spec: &Spec) -> Result<(Started, UnixStream, P
     command.stdin(OwnedFd::from(theirs)).stdout(OwnedFd::from(same));
     let mut child = launch(spec, command).await?;
     let pipes = Pipes { stdin: None, stdout: None, stderr: child.stderr.take().map(OwnedFd::from) };
-    Ok((Started { child: Some(child) }, ours, pipes))
+    Ok((Started::new(child, spec.killed), ours, pipes))
 }
 
 async fn launch(spec: &Spec, command: Command) -> Result<Child, ProcessError> {
@@ -89,6 +94,10 @@ fn command(spec: &Spec) -> Result<Command, ProcessError> {
 }
 
 impl Started {
+    fn new(child: Child, killed: Killed) -> Self {
+        Self { child: Some(child), killed, family: BTreeSet::new() }
+    }
+
     pub(super) fn pid(&self) -> u32 {
         self.child.as_ref().map_or(0, Child::id)
     }
@@ -99,6 +108,31 @@ impl Started {
             Some(child) => sys::signal_group(child.id(), signal),
             None => Ok(()),
         }
+    }
+
+    /// Asks the group to end, and remembers who descends from it: who outlives the child cannot be found any more.
+    pub(super) fn ask_to_end(&mut self) -> io::Result<()> {
+        if self.killed == Killed::Descendants {
+            self.family = family::of(self.pid());
+        }
+        self.signal(Signal::Term)
+    }
+
+    /// Ends it, and all that [`Killed`] says.
+    pub(super) fn kill(&mut self) -> io::Result<()> {
+        if self.killed == Killed::Descendants && self.child.is_some() {
+            self.family.extend(family::of(self.pid()));
+            family::end(&self.family);
+        }
+        self.signal(Signal::Kill)
+    }
+
+    /// Ends what it left behind. It has ended, or will not.
+    pub(super) fn kill_rest(&mut self) -> io::Result<()> {
+        if !self.family.is_empty() {
+            family::end(&self.family);
+        }
+        self.signal(Signal::Kill)
     }
 
     /// Takes the status of a child that has ended; `None` when it has not.
@@ -118,8 +152,8 @@ impl Started {
 
 impl Drop for Started {
     fn drop(&mut self) {
+        let _ = self.kill(); // its own child: it cannot be refused, only be too late
         let Some(mut child) = self.child.take() else { return };
-        let _ = sys::signal_group(child.id(), Signal::Kill); // its own child: it cannot be refused, only be too late
         if matches!(child.try_wait(), Ok(None))
             && let Ok(threads) = threads()
         {
@@ -153,7 +187,7 @@ fn start_threads() -> io::Result<Threads> {
     let (reaper, orphans) = channel::<Child>();
     thread::Builder::new().name("child-starter".into()).spawn(move || {
         for (mut command, reply) in orders {
-            let child = command.spawn().map(|child| Started { child: Some(child) });
+            let child = command.spawn().map(|child| Started::new(child, Killed::Group));
             drop(reply.send(child)); // nobody waits any more: dropping the child ends it
         }
     })?;

@@ -43,7 +43,10 @@ impl Lines {
             while self.partial.len() + rest.len() > LINE_BYTES_MAX {
                 let (now, later) = rest.split_at(LINE_BYTES_MAX - self.partial.len());
                 self.partial.extend_from_slice(now);
+                // No character is cut in two: its beginning is that of the next piece.
+                let begun = self.partial.split_off(self.partial.len() - begun_bytes(&self.partial));
                 self.flush(each);
+                self.partial = begun;
                 rest = later;
             }
             self.partial.extend_from_slice(rest);
@@ -63,6 +66,15 @@ impl Lines {
             self.partial.clear();
         }
     }
+}
+
+/// How many bytes at the end begin a character and are not all of it.
+fn begun_bytes(text: &[u8]) -> usize {
+    let is_begun = |count: &usize| {
+        let end = &text[text.len() - count..];
+        std::str::from_utf8(end).is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
+    };
+    (1..=text.len().min(3)).find(is_begun).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -109,5 +121,21 @@ mod tests {
         lines.flush(&mut |line| sizes.push(line.len()));
         assert!(sizes.iter().all(|size| *size <= LINE_BYTES_MAX), "{sizes:?}");
         assert_eq!(sizes.iter().sum::<usize>(), 250_000);
+    }
+
+    #[test]
+    fn no_character_is_cut_in_two() {
+        for text in ["xü", "数", "y🦀z"].map(|text| text.repeat(60_000)) {
+            let (mut got, mut sizes) = (String::new(), Vec::new());
+            let mut take = |line: &str| {
+                sizes.push(line.len());
+                got.push_str(line);
+            };
+            let mut lines = Lines::default();
+            text.as_bytes().chunks(4099).for_each(|chunk| lines.push(chunk, &mut take));
+            lines.flush(&mut take);
+            assert!(got == text && sizes.iter().all(|size| *size <= LINE_BYTES_MAX), "{sizes:?}");
+        }
+        assert_eq!(begun_bytes(b"\xff\xbf\xbf"), 0, "what is no text is not waited for");
     }
 }

@@ -211,7 +211,7 @@ fn a_service_without_rights_keeps_paths() {
     }
     let nix = with_gcroots();
     let program = nix.path("rooter");
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    test_kit::script::copy(&std::env::current_exe().unwrap(), &program);
     fs::create_dir(nix.path("service")).unwrap();
     chown(nix.path("service"), Some(UID), Some(UID)).unwrap();
     let choose = |path: &StorePath| {

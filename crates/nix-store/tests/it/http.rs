@@ -37,6 +37,8 @@ struct Shared {
 impl Destination {
     pub(crate) fn new(store_dir: &str, pace: Pace) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // What a large buffer holds moves without the client, which then stands still for as long.
+        rustix::net::sockopt::set_socket_recv_buffer_size(&listener, 128 << 10).unwrap();
         let url = format!("http://{}?compression=none", listener.local_addr().unwrap());
         let (open, closed) = channel();
         let files = Mutex::default();

@@ -52,7 +52,7 @@ impl Nix {
         let folder = tempfile::Builder::new().prefix("nix-store-").tempdir().unwrap();
         // Others (the unprivileged reader, the daemon) look in too.
         fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        for sub in ["conf", "home"] {
+        for sub in ["etc", "home"] {
             fs::create_dir(folder.path().join(sub)).unwrap();
         }
         fs::write(folder.path().join("set.nix"), SET).unwrap();
@@ -69,15 +69,8 @@ impl Nix {
 
     /// The variables that make any Nix command use this store.
     pub(crate) fn env(&self) -> BTreeMap<&'static str, PathBuf> {
-        BTreeMap::from([
-            ("NIX_STORE_DIR", self.path("store")),
-            ("NIX_STATE_DIR", self.path("var")),
-            ("NIX_LOG_DIR", self.path("log")),
-            ("NIX_CONF_DIR", self.path("conf")),
-            ("NIX_CONFIG", PathBuf::from(CONFIG)),
-            ("HOME", self.path("home")),
-            ("XDG_CACHE_HOME", self.path("home/cache")),
-        ])
+        let more = [("NIX_CONFIG", PathBuf::from(CONFIG)), ("XDG_CACHE_HOME", self.path("home/cache"))];
+        test_kit::nix::variables(self.folder.path()).into_iter().chain(more).collect()
     }
 
     pub(crate) fn command(&self, program: &str) -> Command {

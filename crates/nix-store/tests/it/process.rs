@@ -3,12 +3,12 @@
 use std::fs;
 use std::future::pending;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix_store::process::{
-    Exit, LINE_BYTES_MAX, Limit, Outcome, ProcessError, Progress, Spec, Stdin, Stream, run,
+    Exit, Killed, LINE_BYTES_MAX, Limit, Outcome, ProcessError, Progress, Spec, Stdin, Stream, run,
     run_judging_lines, run_with_lines,
 };
 use test_kit::proc::Guard;
@@ -76,7 +76,7 @@ async fn an_input_nobody_wants_is_no_failure() {
 async fn wall_limit() {
     let outcome = calm(&sh("while :; do echo x; sleep 0.01; done").limits(ms(200), ms(10_000))).await;
     assert_eq!(outcome.exit, Exit::TimedOut { after: Duration::from_millis(200), which: Limit::Wall });
-    assert!(outcome.elapsed < Duration::from_secs(5), "{outcome:?}");
+    assert!(outcome.elapsed < Duration::from_secs(30), "{outcome:?}");
     assert_eq!(outcome.exit.to_string(), "ended after 200ms, its time limit");
 }
 
@@ -89,11 +89,11 @@ async fn silent_limit_counts_from_the_last_word() {
     assert!(outcome.stderr_tail.text().ends_with("\n30\n"), "{outcome:?}");
 }
 
-const SILENT: Exit = Exit::TimedOut { after: Duration::from_secs(1), which: Limit::Silent };
+const SILENT: Exit = Exit::TimedOut { after: Duration::from_secs(3), which: Limit::Silent };
 
-/// A limit of a second, and data counts.
+/// A limit of three seconds, and data counts.
 fn watched(spec: Spec) -> Spec {
-    let mut spec = spec.limits(ms(60_000), ms(1_000));
+    let mut spec = spec.limits(ms(60_000), ms(3_000));
     spec.progress = Progress::OutputOrIo;
     spec
 }
@@ -103,20 +103,20 @@ async fn reading_is_progress_where_it_counts() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("line");
     fs::write(&file, format!("{}\n", "x".repeat(4000))).unwrap();
-    // For more than three seconds, in a child of the child: the shell itself only waits. The pipe is a clock that
+    // For more than seven seconds, in a child of the child: the shell itself only waits. The pipe is a clock that
     // starts no process.
     let script = |work: &str| {
         let pipe = folder.path().join("pipe");
         let tick = format!("rm -f {0}; mkfifo {0}; exec 3<>{0}", pipe.display());
         let each = format!("{work}; read -rt 0.05 <&3 || :");
-        sh(&format!("bash -c '{tick}; while [ $SECONDS -lt 4 ]; do {each}; done'; :"))
+        sh(&format!("bash -c '{tick}; while [ $SECONDS -lt 8 ]; do {each}; done'; :"))
     };
     let reads = format!("read -r x < {}", file.display());
     let outcome = calm(&watched(script(&reads))).await;
     assert_eq!(outcome.exit, Exit::Exited(0), "{outcome:?}");
-    assert!(outcome.elapsed > Duration::from_secs(2), "{outcome:?}");
+    assert!(outcome.elapsed > Duration::from_secs(6), "{outcome:?}");
     assert_eq!(calm(&watched(script("x=1"))).await.exit, SILENT, "it is the reading that counts");
-    let outcome = calm(&script(&reads).limits(None, ms(1_000))).await;
+    let outcome = calm(&script(&reads).limits(None, ms(3_000))).await;
     assert_eq!(outcome.exit, SILENT, "and only where it was asked for");
 }
 
@@ -126,15 +126,15 @@ async fn waiting_is_no_progress() {
     assert_eq!(outcome.exit, SILENT);
     assert!(outcome.elapsed < Duration::from_secs(20), "{outcome:?}");
     assert_eq!(calm(&watched(sh("while :; do :; done"))).await.exit, SILENT, "nor is being busy");
-    let talks = "n=0; while [ $n -lt 15 ]; do sleep 0.1; n=$((n + 1)); echo $n >&2; done; exec sleep 60";
+    let talks = "n=0; while [ $n -lt 40 ]; do sleep 0.1; n=$((n + 1)); echo $n >&2; done; exec sleep 60";
     let outcome = calm(&watched(sh(talks))).await;
-    assert!(outcome.exit == SILENT && outcome.stderr_tail.text().ends_with("\n15\n"), "{outcome:?}");
+    assert!(outcome.exit == SILENT && outcome.stderr_tail.text().ends_with("\n40\n"), "{outcome:?}");
 }
 
 #[tokio::test]
 async fn lines_that_are_noise_do_not_count() {
     let mut noise = 0;
-    let spec = sh("while :; do echo noise; sleep 0.1; done").limits(ms(60_000), ms(1_000));
+    let spec = sh("while :; do echo noise; sleep 0.1; done").limits(ms(60_000), ms(3_000));
     let judge = &mut |_: Stream, line: &str| {
         noise += u32::from(line == "noise");
         false
@@ -204,6 +204,49 @@ async fn a_daemon_that_keeps_the_pipe_holds_nobody_up() {
     assert!(sh_kill(daemon).await);
 }
 
+/// A child that starts another one in a session of its own, which starts a third. Both write their numbers down.
+fn with_a_builder(folder: &Path, on_term: &str) -> (Spec, [PathBuf; 2]) {
+    let files = ["builder", "worker"].map(|name| folder.join(name));
+    let [builder, worker] = files.each_ref().map(|file| file.display());
+    let inner = format!(
+        "trap \"\" TERM HUP; sh -c \"echo \\$\\$ > {worker}; exec sleep 60\" & echo $$ > {builder}; wait"
+    );
+    let mut spec =
+        sh(&format!("trap '{on_term}' TERM; setsid sh -c '{inner}' & while :; do sleep 0.01; done"));
+    // Nobody waits for it where it ends by itself.
+    spec.grace = if on_term.is_empty() { Duration::from_millis(300) } else { Duration::from_secs(60) };
+    spec.killed = Killed::Descendants;
+    (spec, files)
+}
+
+#[tokio::test]
+async fn descendants_are_ended_where_they_are_ours_too() {
+    // It ends when it is asked to and forgets its own; it does not end.
+    for on_term in ["exit 0", ""] {
+        let folder = tempfile::tempdir().unwrap();
+        let (spec, [builder, worker]) = with_a_builder(folder.path(), on_term);
+        let (outcome, worker) = cancelled_at(&spec, &worker).await;
+        assert_eq!(outcome.exit, Exit::Cancelled);
+        assert_eq!(outcome.elapsed >= spec.grace, on_term.is_empty(), "{outcome:?}");
+        for pid in [pid_in(&builder), worker] {
+            until("a descendant's end", || (!is_alive(pid)).then_some(()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn descendants_end_with_a_dropped_future() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spec, files) = with_a_builder(folder.path(), "");
+    let task = tokio::spawn(async move { run(&spec, pending()).await.map(|_| ()) });
+    let pids = tokio::task::spawn_blocking(move || files.map(|file| pid_in(&file))).await.unwrap();
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
+    for pid in pids {
+        until("a descendant's end", || (!is_alive(pid)).then_some(()));
+    }
+}
+
 async fn sh_kill(pid: u32) -> bool {
     calm(&sh(&format!("kill -9 {pid}"))).await.success()
 }
@@ -212,7 +255,8 @@ async fn sh_kill(pid: u32) -> bool {
 async fn cancel() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pid");
-    let spec = sh(&format!("echo $$ > {}; exec sleep 60", file.display()));
+    let mut spec = sh(&format!("echo $$ > {}; exec sleep 60", file.display()));
+    spec.grace = Duration::from_secs(50);
     let (outcome, pid) = cancelled_at(&spec, &file).await;
     assert_eq!(outcome.exit, Exit::Cancelled);
     assert!(!is_alive(pid));
@@ -276,6 +320,42 @@ async fn lines_arrive_while_it_runs() {
     .await;
     assert!(outcome.unwrap().success());
     assert_eq!(lines, ["first", "second"]);
+}
+
+/// What a child says a little at a time is heard together.
+#[tokio::test]
+async fn little_is_gathered() {
+    const EVERY: Duration = Duration::from_millis(300);
+    let spec = sh("for i in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19; do echo $i; sleep 0.01; done");
+    let spec = Spec { gather: EVERY, ..spec };
+    let (mut lines, mut heard) = (Vec::new(), Vec::new());
+    let outcome = run_with_lines(&spec, pending(), &mut |_, line| {
+        lines.push(line.to_owned());
+        heard.push(Instant::now());
+    })
+    .await
+    .unwrap();
+    assert!(outcome.success());
+    assert_eq!(lines, (0..20).map(|i| i.to_string()).collect::<Vec<_>>());
+    let times = 1 + heard.windows(2).filter(|pair| pair[1] - pair[0] > Duration::from_millis(5)).count();
+    let times_max = 4 + outcome.elapsed.as_millis() / EVERY.as_millis();
+    assert!(times as u128 <= times_max, "{times} times in {:?}", outcome.elapsed);
+}
+
+#[tokio::test]
+async fn gathering_loses_nothing_and_does_not_hold_up_the_end() {
+    let long = Duration::from_secs(20);
+    for (gather, script, bytes) in [
+        (Duration::from_millis(5), "head -c 3000000 /dev/zero", 3_000_000),
+        (long, "echo 1; echo 2 >&2", 2),
+        (long, "echo 1; sleep 0.1; echo 2", 4),
+        (long, "true", 0),
+    ] {
+        let begun = Instant::now();
+        let outcome = calm(&Spec { gather, ..sh(script) }).await;
+        assert!(outcome.success() && begun.elapsed() < long, "{script}: {:?}", begun.elapsed());
+        assert_eq!(outcome.stdout_tail.bytes.len() as u64 + outcome.stdout_tail.dropped, bytes, "{script}");
+    }
 }
 
 #[tokio::test]

@@ -546,7 +546,7 @@ fn a_user_without_rights_reads_while_a_daemon_runs() {
     let (nix, world) = real();
     let ask = || {
         let copy = nix.path("asker");
-        fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+        test_kit::script::copy(&std::env::current_exe().unwrap(), &copy);
         let mut command = again("store::ask_without_rights", Some(&copy));
         command.env(STORE, nix.path("")).env(ASKED, world.a.as_str()).uid(65534).gid(65534);
         let output = command.output().unwrap();

@@ -225,7 +225,7 @@ fn a_user_who_may_not_read_the_database_asks_the_daemon() {
     let (nix, world) = real();
     fs::set_permissions(nix.path("var/db"), fs::Permissions::from_mode(0o700)).unwrap();
     let copy = nix.path("asker");
-    fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    test_kit::script::copy(&std::env::current_exe().unwrap(), &copy);
     let ask = || {
         let mut command = again("worker::ask_the_local_store_without_rights", Some(&copy));
         command.env(STORE, nix.path("")).env(ASKED, world.c_dev.as_str()).uid(65534).gid(65534);

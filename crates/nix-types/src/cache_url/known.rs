@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use near_name::nearest;
+
 use super::error::CacheUrlError;
-use super::nearest::nearest;
 use super::params::{AddressingStyle, Codec, Encoding, Params, Scheme};
 use super::value::Value;
 use super::{Kind, address, percent};

@@ -1,3 +1,6 @@
+//! URLs of caches come in as people write them; what is read from each, what each shows and what is refused, with the words of
+//! the refusal, is compared with what Nix takes. Nothing is opened.
+
 use std::error::Error as _;
 use std::path::Path;
 use std::time::Duration;
@@ -256,7 +259,7 @@ fn names_are_known_once_and_for_their_kind() {
     assert_eq!(parse("file:///c?&priority=1&&").params.priority, Some(1));
     for kind in [Kind::File, Kind::Http, Kind::S3] {
         for name in known::names(kind) {
-            assert_eq!(nearest::nearest(name, known::names(kind)), Some(name));
+            assert_eq!(near_name::nearest(name, known::names(kind)), Some(name));
         }
     }
 }

@@ -1,3 +1,6 @@
+//! The text of a narinfo comes in, as Nix wrote it and as nobody should; what is read and written again, and what is refused,
+//! is compared with what Nix does.
+
 use proptest::prelude::*;
 
 use super::*;

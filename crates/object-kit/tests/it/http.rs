@@ -335,6 +335,7 @@ async fn a_server_that_gives_a_byte_at_a_time_is_given_up() {
     let place = http(&cache, Auth::None, quick);
     let error = place.get("x", 1 << 20).await.unwrap_err();
     assert_eq!(error.class, Class::Stuck, "{}", told(&error));
+    let place = http(&cache, Auth::None, line(Clock::system()));
     let error = place.put("x", bytes(1), &meta()).await.unwrap_err();
     assert_eq!(error.class, Class::Credentials, "{}", told(&error));
 }

@@ -1,7 +1,7 @@
 //! Servers that others wrote: s3s-fs, which checks signatures, and moto with AWS' own ways to get keys. Installed by
 //! `scripts/test-tools`; without them these tests say that they are skipped.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub(crate) fn python() -> Option<PathBuf> {
 
 /// Starts a server on a free port; waits until it listens.
 fn server(program: &PathBuf, args: impl Fn(&str) -> Vec<String>) -> (Guard, String) {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = test_kit::port::free();
     #[expect(clippy::disallowed_methods, reason = "tests start servers under a guard that ends them")]
     let mut command = Command::new(program);
     command.args(args(&port.to_string())).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

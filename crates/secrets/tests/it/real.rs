@@ -1,7 +1,8 @@
 //! AWS Secrets Manager and EC2's metadata as moto has them. Installed by `scripts/test-tools`; without it these tests say
 //! that they are skipped.
 
-use std::net::{TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ fn moto() -> Option<Moto> {
         println!("skipped: {} is not there, scripts/test-tools installs it", ready.display());
         return None;
     }
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = test_kit::port::free();
     #[expect(clippy::disallowed_methods, reason = "tests start servers under a guard that ends them")]
     let mut command = Command::new(ready.with_file_name("bin").join("python"));
     command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &port.to_string()]);
@@ -39,9 +40,18 @@ fn moto() -> Option<Moto> {
     let mut guard = Guard::spawn(&mut command).unwrap();
     test_kit::wait::until(START_MAX, || {
         assert!(guard.child().try_wait().unwrap().is_none(), "moto ended");
-        TcpStream::connect(("127.0.0.1", port)).is_ok()
+        answers(port)
     });
     Some(Moto { _guard: guard, url: format!("http://127.0.0.1:{port}") })
+}
+
+/// Whether it has an instance's metadata, which it makes when it is first asked: later than a reader would wait.
+fn answers(port: u16) -> bool {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
+    let asked =
+        stream.write_all(b"GET /latest/meta-data/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let mut answer = Vec::new();
+    asked.is_ok() && stream.read_to_end(&mut answer).is_ok() && !answer.is_empty()
 }
 
 impl Moto {
@@ -164,7 +174,7 @@ async fn an_instance_has_the_keys_of_its_role_and_what_they_open() {
 
 #[tokio::test]
 async fn a_service_that_is_away_may_come_back() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = test_kit::port::free();
     let text = format!(
         "credentials.aws-secrets-manager = {{ secret_name = \"x\", region = \"r\", endpoint = \"http://127.0.0.1:{port}\" }}"
     );

@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use object_kit::Line;
+use object_kit::{Line, Waits};
 use secrets::{KEPT, Means, Owner, Reader, SecretError, Source, Values, take};
 use service_kit::clock::{Clock, ManualClock, Time};
 use service_kit::config::{Document, Problem, Report};
@@ -92,7 +91,10 @@ pub(crate) async fn hurry(reader: &Reader, manual: &ManualClock) -> Result<Arc<V
             done = &mut work => return done,
             // Beside the limit of the whole read and that of the request, somebody waits between two attempts.
             () = manual.sleeping(2) => {
-                manual.step(Duration::from_millis(1));
+                // A wait is short. Their limits are not, and time does not run while a server takes its own.
+                if let Some(wait) = manual.first_due().filter(|due| *due <= Waits::default().max) {
+                    manual.step(wait);
+                }
                 tokio::task::yield_now().await;
             }
         }

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::nearest;
+use near_name::remedy;
+
 use super::report::{Problem, Sink};
 use super::tree::{Node, Table, Value};
 use super::units::{UnitError, parse_duration, parse_rate, parse_size};
@@ -305,7 +306,7 @@ impl Section {
                 break;
             }
             let known = self.known.borrow();
-            let remedy = nearest::remedy(key, known.iter().map(String::as_str), "remove it");
+            let remedy = remedy(key, known.iter().map(String::as_str), "remove it");
             self.refuse(key, Some(line), "unknown key", remedy);
         }
         self.sink.borrow_mut().open_sections -= 1;

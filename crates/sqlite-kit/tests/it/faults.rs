@@ -133,7 +133,7 @@ fn a_real_full_disk_is_survived() {
     let full = insert(5000);
     assert_eq!(kind(full), StoreKind::Full);
     assert_eq!(items(&reader).len(), 1 + acked, "reading goes on, and finds what was acknowledged");
-    std::fs::remove_file(ballast).unwrap();
+    ballast.remove().unwrap();
     insert(5000).unwrap();
     thread.stop();
     assert_sound(&options, 2 + acked);

@@ -6,6 +6,7 @@ mod faults;
 mod group;
 mod kit;
 mod migrate;
+mod mode;
 mod open;
 mod powercut;
 mod reader;

@@ -1,6 +1,7 @@
 //! Which files are taken and which are refused, in which words, and that refused ones are left as they were.
 
 use std::path::Path;
+use std::time::Duration;
 
 use sqlite_kit::rusqlite::{self, Connection};
 use sqlite_kit::{Durability, Error, Lane, Migration, Options, Writer, open_foreign_read_only};
@@ -45,6 +46,22 @@ fn each_durability_is_in_force() {
         });
         assert_eq!(got.unwrap(), wanted);
     }
+}
+
+/// As when several make it at once: SQLite refuses at once to switch to the log, however long it was told to wait.
+#[test]
+fn a_new_database_that_somebody_else_writes_to_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(dir.path());
+    #[expect(clippy::disallowed_methods, reason = "plays another program")]
+    let other = Connection::open(&options.path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    std::thread::scope(|scope| {
+        let opener = scope.spawn(|| Writer::open(&options, MIGRATIONS));
+        let ended = test_kit::wait::comes_true(Duration::from_millis(300), || opener.is_finished());
+        other.execute_batch("COMMIT").unwrap();
+        assert!(opener.join().unwrap().is_ok() && !ended);
+    });
 }
 
 #[test]
@@ -105,8 +122,8 @@ fn a_newer_schema_is_refused_with_the_remedy() {
 fn a_folder_that_does_not_exist_is_an_error_that_says_so() {
     let options = options(Path::new("/nonexistent/folder"));
     let error = refused(&options);
-    assert!(matches!(error, Error::Open { .. }), "{error:?}");
-    assert!(error.to_string().contains("/nonexistent/folder/db; check that its folder exists"), "{error}");
+    assert!(matches!(error, Error::Create { .. }), "{error:?}");
+    assert!(error.to_string().contains("make database /nonexistent/folder/db; check that its folder exists"));
     assert!(std::error::Error::source(&error).is_some());
 }
 

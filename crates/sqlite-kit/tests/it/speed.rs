@@ -30,19 +30,26 @@ fn rows_per_second(writer: &Writer, first: i64, clients: i64, rows: i64) -> f64 
     (clients * rows) as f64 / start.elapsed().as_secs_f64()
 }
 
-#[test]
-fn sixteen_clients_share_slow_flushes() {
-    let shim = Shim::install("slow-disk");
-    let dir = tempfile::tempdir().unwrap();
-    let options = Options { vfs: Some("slow-disk".into()), ..options(dir.path()) };
-    let (writer, _thread) = Writer::open(&options, MIGRATIONS).unwrap();
-    shim.slow_flush(Duration::from_millis(4));
-    let alone = rows_per_second(&writer, 0, 1, 30);
-    let before = shim.flushes();
-    let shared = rows_per_second(&writer, 1000, CLIENTS, 40);
-    let rows_per_flush = f64::from(40 * 16) / (shim.flushes() - before) as f64;
-    println!("4 ms flush: 1 client {alone:.0}/s, 16 clients {shared:.0}/s, {rows_per_flush:.1} rows a flush");
-    assert!(rows_per_flush >= 8.0, "{rows_per_flush}");
+/// Who comes how late on a busy machine is its own affair.
+mod alone {
+    use super::*;
+
+    #[test]
+    fn sixteen_clients_share_slow_flushes() {
+        let shim = Shim::install("slow-disk");
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { vfs: Some("slow-disk".into()), ..options(dir.path()) };
+        let (writer, _thread) = Writer::open(&options, MIGRATIONS).unwrap();
+        shim.slow_flush(Duration::from_millis(4));
+        let alone = rows_per_second(&writer, 0, 1, 30);
+        let before = shim.flushes();
+        let shared = rows_per_second(&writer, 1000, CLIENTS, 40);
+        let rows_per_flush = f64::from(40 * 16) / (shim.flushes() - before) as f64;
+        println!(
+            "4 ms flush: 1 client {alone:.0}/s, 16 clients {shared:.0}/s, {rows_per_flush:.1} rows a flush"
+        );
+        assert!(rows_per_flush >= 8.0, "{rows_per_flush}");
+    }
 }
 
 #[test]

@@ -84,7 +84,9 @@ impl Rule {
 pub enum Fault {
     /// Reads the request, does nothing, and gives this answer: status, headers, body.
     Answer(u16, Vec<(String, String)>, String),
-    /// Gives this status before reading the body, and closes.
+    /// Gives this status before reading the body, says nothing more, and throws away what still comes until the client
+    /// closes: as servers do that want their answer to be read. (One that closes at once has its answer destroyed by the
+    /// reset that the rest of the body earns, now and then.)
     Early(u16),
     /// Answers after so long.
     Latency(Duration),
@@ -113,7 +115,7 @@ pub enum Fault {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// Told when the server ends.
+    /// Told when the server ends, or lets go who waits.
     ended: Condvar,
     stop: AtomicBool,
 }
@@ -124,6 +126,8 @@ struct State {
     uploads: HashMap<String, s3::Upload>,
     uploads_begun: u64,
     rules: Vec<Rule>,
+    /// How often those who wait were let go.
+    let_go: u64,
     rng: Rng,
     log: Vec<Seen>,
     authorization: Option<String>,
@@ -155,6 +159,7 @@ impl Cache {
             uploads_begun: 0,
             rules: Vec::new(),
             rng: Rng::new(seed),
+            let_go: 0,
             log: Vec::new(),
             authorization: None,
             ignores_conditions: false,
@@ -188,6 +193,12 @@ impl Cache {
     /// Adds a fault. The first rule that fits a request counts.
     pub fn fault(&self, rule: Rule) {
         self.shared.state().rules.push(rule);
+    }
+
+    /// Answers at once whoever waits for a [`Fault::Latency`] to be over.
+    pub fn let_go(&self) {
+        self.shared.state().let_go += 1;
+        self.shared.ended.notify_all();
     }
 
     /// Takes all faults away.
@@ -315,11 +326,16 @@ impl Shared {
 
     /// Waits; false when the server ends.
     fn wait(&self, time: Duration) -> bool {
+        self.wait_while(time, |_| true)
+    }
+
+    /// The same, and no longer than that holds.
+    fn wait_while(&self, time: Duration, holds: impl Fn(&State) -> bool) -> bool {
         let until = Instant::now() + time;
         let mut state = self.state();
         while !self.stop.load(Ordering::SeqCst) {
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || !holds(&state) {
                 return true;
             }
             state = self.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -331,6 +347,7 @@ impl Shared {
         client.set_nodelay(true)?;
         let mut from = BufReader::new(client);
         while let Some(mut request) = wire::head(&mut from)? {
+            let let_go = self.state().let_go;
             let fault = self.state().fault_for(&request);
             if let Some(early) = self.before_the_body(&mut request, &mut from, client, fault.as_ref()) {
                 return early;
@@ -357,7 +374,9 @@ impl Shared {
                 _ => self.state().answer(&request),
             };
             match fault {
-                Some(Fault::Latency(time)) if !self.wait(time) => return Ok(()),
+                Some(Fault::Latency(time)) if !self.wait_while(time, |state| state.let_go == let_go) => {
+                    return Ok(());
+                }
                 Some(Fault::LostAnswer) => return Ok(()),
                 Some(Fault::Header(name, value)) => answer.set(name, value),
                 Some(Fault::WrongTag) => answer.set("ETag", "\"0\""),
@@ -389,12 +408,21 @@ impl Shared {
                 return Some(Ok(()));
             }
             Fault::CutAfter(bytes) => request.read_body(from, *bytes, usize::MAX),
-            Fault::Early(status) => Answer::status(*status).write(client, false),
+            Fault::Early(status) => {
+                self.state().note(request);
+                return Some(refuse_early(*status, from, client));
+            }
             _ => return None,
         };
         self.state().note(request);
         Some(done)
     }
+}
+
+fn refuse_early(status: u16, from: &mut BufReader<&TcpStream>, client: &TcpStream) -> io::Result<()> {
+    Answer::status(status).write(client, false)?;
+    client.shutdown(Shutdown::Write)?;
+    io::copy(from, &mut io::sink()).map(drop)
 }
 
 impl State {

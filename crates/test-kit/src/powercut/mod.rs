@@ -22,7 +22,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use verify::{Verdict, fast_dir, verify};
+pub use verify::{Verdict, check, fast_dir, verify};
 
 use crate::seed::Rng;
 use crate::vfs::{Log, Op};

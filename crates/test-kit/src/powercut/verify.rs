@@ -45,6 +45,18 @@ where
     }
 }
 
+/// Is the database at `path`, which is there, readable and sound? It is opened as after a restart, so a log that was left is
+/// taken in.
+///
+/// # Errors
+/// In SQLite's words, what is wrong with it.
+pub fn check(path: &Path) -> Result<(), String> {
+    if !path.is_file() {
+        return Err(format!("there is no file {}", path.display()));
+    }
+    open(path).map(drop)
+}
+
 /// A folder to put images into, in memory where the system has such a place: thousands are written.
 ///
 /// # Panics

@@ -191,7 +191,14 @@ fn sources_below(folder: &Path) -> String {
 fn the_tests_that_the_security_page_names_exist() {
     let page = text("docs/security.md");
     let table = between(&page, "| threat | test |", "\n\n");
-    let folders = ["queue-daemon/tests", "crates/object-kit/tests", "ci-server/tests", "ci-server/src"];
+    let folders = [
+        "queue-daemon/tests",
+        "crates/object-kit/tests",
+        "crates/sqlite-kit/tests",
+        "ci-server/tests",
+        "ci-server/src",
+        "cli/tests",
+    ];
     let tests: String = folders.map(|folder| sources_below(&root().join(folder))).concat();
     let rows: Vec<&str> = table.lines().filter(|line| line.contains('`')).collect();
     assert!(rows.len() > 10, "{rows:?}");

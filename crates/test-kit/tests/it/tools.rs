@@ -1,10 +1,14 @@
 //! The small tools: they hold what they promise, also when the test they serve fails.
 
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use test_kit::proc::{Guard, this_test_binary};
 use test_kit::tmpfs::Tmpfs;
-use test_kit::{seed, wait};
+use test_kit::{script, seed, wait};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -26,6 +30,29 @@ fn child_that_waits_for_ever() {
     }
 }
 
+/// Were it written by the test's own process, one of some hundreds could not be started.
+#[test]
+fn a_script_can_be_started_at_once_also_while_others_are_started() {
+    let folder = tempfile::tempdir().unwrap();
+    // Who it is to run as is said, so that it is forked and executes its program only then.
+    let own = std::fs::metadata(folder.path()).unwrap().uid();
+    let churn = || (0..300).all(|_| program(Path::new("true")).uid(own).status().unwrap().success());
+    std::thread::scope(|scope| {
+        let others = [scope.spawn(churn), scope.spawn(churn), scope.spawn(churn)];
+        while others.iter().any(|other| !other.is_finished()) {
+            let path = folder.path().join("script");
+            script::write(&path, "#!/bin/sh\nexit 7\n");
+            assert_eq!(program(&path).status().unwrap().code(), Some(7));
+        }
+        assert!(others.into_iter().all(|other| other.join().unwrap()));
+    });
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests wait for it where they start it")]
+fn program(path: &Path) -> Command {
+    Command::new(path)
+}
+
 #[test]
 fn a_tmpfs_fills_and_is_unmounted() {
     let tmpfs = match Tmpfs::mount(256 * 1024) {
@@ -35,7 +62,7 @@ fn a_tmpfs_fills_and_is_unmounted() {
     let path = tmpfs.path().to_path_buf();
     let ballast = tmpfs.fill().unwrap();
     assert!(std::fs::write(path.join("more"), [0; 8192]).is_err());
-    std::fs::remove_file(ballast).unwrap();
+    ballast.remove().unwrap();
     std::fs::write(path.join("more"), [0; 8192]).unwrap();
     drop(tmpfs);
     assert!(!path.exists());

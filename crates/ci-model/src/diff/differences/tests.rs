@@ -1,3 +1,5 @@
+//! Two derivations come in that differ in little; each difference that is told of them is compared with the one that was made.
+
 use super::*;
 
 fn path(letter: char, name: &str) -> StorePath {

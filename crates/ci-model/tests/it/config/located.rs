@@ -14,7 +14,7 @@ fn the_first_path_wins() {
         ([Some(ONE), Some(b"no JSON")], PATHS[0], "one", 1),
     ] {
         let files = Files { configs, flake_nix: true, default_nix: true };
-        for located in [locate(files), locate_or_default(files, &"x86_64-linux".parse().unwrap())] {
+        for located in [locate(files), locate_or_default(files, &["x86_64-linux".parse().unwrap()])] {
             let located = located.unwrap();
             assert_eq!((located.origin, located.is_default), (origin, false));
             assert!(located.config.jobs.keys().all(|name| name.as_str() == job));
@@ -32,24 +32,24 @@ fn a_file_that_is_refused_is_not_passed_over() {
 
 #[test]
 fn a_checkout_without_one_is_built_by_its_flake_or_default() {
-    let system = "x86_64-linux".parse().unwrap();
-    let flake =
-        locate_or_default(Files { flake_nix: true, default_nix: true, ..Files::default() }, &system).unwrap();
+    let systems = ["x86_64-linux", "aarch64-linux"].map(|system| system.parse().unwrap());
+    let flake = locate_or_default(Files { flake_nix: true, default_nix: true, ..Files::default() }, &systems)
+        .unwrap();
     assert_eq!((flake.origin, flake.is_default), ("flake.nix", true));
     let jobs = flake.config.all_jobs();
     assert_eq!(
         jobs.keys().map(ci_model::JobName::as_str).collect::<Vec<_>>(),
         ["flake.checks", "flake.packages"]
     );
-    assert!(jobs.values().all(|job| job.systems.as_deref() == Some(std::slice::from_ref(&system))));
+    assert!(jobs.values().all(|job| job.systems.as_deref() == Some(&systems[..])));
 
-    let plain = locate_or_default(Files { default_nix: true, ..Files::default() }, &system).unwrap();
+    let plain = locate_or_default(Files { default_nix: true, ..Files::default() }, &systems).unwrap();
     assert_eq!((plain.origin, plain.is_default), ("default.nix", true));
     let jobs = plain.config.all_jobs();
     let job = &jobs[&"default".parse().unwrap()];
     assert!(matches!(&job.source, JobSource::File { file, .. } if file.as_str() == "default.nix"), "{job:?}");
     assert!(job.caches.is_empty());
 
-    assert_eq!(locate_or_default(Files::default(), &system), Err(NotLocated::Nothing));
+    assert_eq!(locate_or_default(Files::default(), &systems), Err(NotLocated::Nothing));
     assert_eq!(locate(Files { flake_nix: true, ..Files::default() }), Err(NotLocated::Absent));
 }

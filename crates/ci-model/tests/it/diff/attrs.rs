@@ -109,7 +109,7 @@ fn an_error_hides_what_lies_below_it() {
         error_lines(&diff),
         ["new appears", "new breaks", "new set", "still stays", "still stays-as-set"]
             .into_iter()
-            .chain(["fixed mends", "fixed mends-as-set.a"])
+            .chain(["fixed mends", "fixed mends-as-set.a", "removed vanishes"])
             .collect::<Vec<_>>()
     );
     let counts = SystemCounts { failing: 3, fixed: 2, ..SystemCounts::default() };
@@ -128,6 +128,29 @@ fn a_job_that_does_not_evaluate_lost_nothing() {
 }
 
 #[test]
+fn what_failed_and_is_not_there_any_more_is_removed() {
+    let failed = |paths: &[&str]| evaluation(vec![], paths.iter().map(|path| error(path)).collect());
+    let base = [failed(&["a", "b.x", "c", "d", "e.y.z", "f"])];
+    let attrs_of_head =
+        vec![attr("b", drv('1', "b-1")), attr("c.deep.down", drv('2', "c-1")), attr("e.x", drv('3', "e-1"))];
+    let head = [evaluation(attrs_of_head, vec![error("d.below"), error("e.y"), error("g")])];
+    let diff = attrs(&base, &head);
+    // Below a derivation nothing is looked at; and nobody knows what an error hides.
+    assert_eq!(
+        error_lines(&diff),
+        ["new g", "still d.below", "still e.y", "fixed c.deep.down", "removed a", "removed b.x", "removed f"]
+    );
+    assert!(diff.systems.values().all(|of| of.removed == 0), "where it would have been built is not known");
+    // A job that is gone takes what failed in it along, and one that evaluates to nothing now, too.
+    let nothing = [evaluation(vec![], vec![])];
+    assert_eq!(error_lines(&attrs(&base, &[])).len(), 6);
+    assert_eq!(error_lines(&attrs(&[failed(&[""])], &nothing)), ["removed "]);
+    let comparison = ci_model::diff::compare(&base, &nothing, &Default::default(), &ci_model::diff::NoFacts);
+    assert!(!comparison.is_empty());
+    assert_eq!(ci_model::diff::judge(&comparison, &[], 1).verdict, ci_model::flow::Verdict::Neutral);
+}
+
+#[test]
 fn an_error_that_hides_more_than_before_is_new() {
     let base = [evaluation(vec![attr("a", drv('a', "a-1"))], vec![error("b")])];
     let head = [evaluation(vec![], vec![error("")])];
@@ -139,7 +162,11 @@ fn without_a_base_everything_is_new() {
     let head = [job("one", vec![attr("a", drv('a', "a-1"))], vec![error("b")])];
     let diff = attrs(&[], &head);
     assert_eq!((lines(&diff), error_lines(&diff)), (vec!["a Added".to_owned()], vec!["new b".to_owned()]));
-    assert_eq!(lines(&attrs(&head, &[])), ["a Removed"]);
+    let back = attrs(&head, &[]);
+    assert_eq!(
+        (lines(&back), error_lines(&back)),
+        (vec!["a Removed".to_owned()], vec!["removed b".to_owned()])
+    );
 }
 
 #[test]
@@ -175,6 +202,27 @@ fn what_meta_says_is_compared_as_people_mean_it() {
     assert_eq!((lines(&diff), &diff.changes[0].meta[..]), (vec!["a Rebuilt".to_owned()], &expected[..]));
 }
 
+/// Whether a package may be shared is what people look at a licence for.
+#[test]
+fn a_licence_that_is_free_no_more_is_another_one() {
+    let license = |free| License { spdx: Some("A".into()), name: "a".into(), free };
+    let with = |free| {
+        let mut one = attr("a", drv('a', "a-1"));
+        one.meta.licenses = vec![license(free)];
+        one
+    };
+    let (said, unsaid, unfree) = (Some(true), None, Some(false));
+    for (before, after) in [(said, unfree), (unsaid, unfree), (unfree, said)] {
+        let diff = compared(vec![with(before)], vec![with(after)]);
+        let expected = MetaChange::Licenses { from: vec![license(before)], to: vec![license(after)] };
+        assert_eq!(
+            (lines(&diff), &diff.changes[0].meta[..]),
+            (vec!["a Metadata".to_owned()], &[expected][..])
+        );
+    }
+    assert!(compared(vec![with(said)], vec![with(unsaid)]).changes.is_empty(), "what says nothing is free");
+}
+
 #[test]
 fn versions_are_what_the_author_says_before_what_the_name_says() {
     let said = |letter, name: &str, pname: Option<&str>, version: Option<&str>| Attr {
@@ -191,6 +239,21 @@ fn versions_are_what_the_author_says_before_what_the_name_says() {
         ),
         // One side says it, the other only in its name.
         (said('a', "x-1", Some("x"), Some("1")), said('b', "x-1", None, None), "Rebuilt"),
+        (said('a', "py-x-1", Some("x"), Some("1")), said('b', "py-x-1", None, None), "Rebuilt"),
+        (said('a', "py-x-1", None, None), said('b', "py-x-1", Some("x"), Some("1")), "Rebuilt"),
+        (said('a', "py-x-v1", Some("x"), Some("v1")), said('b', "py-x-v1", None, Some("v1")), "Rebuilt"),
+        (
+            said('a', "py-x-1", Some("x"), Some("1")),
+            said('b', "py-x-2", None, None),
+            r#"Bumped { from: "1", to: "2" }"#,
+        ),
+        (
+            said('a', "py-x-v1", None, Some("v1")),
+            said('b', "py-x-v2", Some("x"), Some("v2")),
+            r#"Bumped { from: "v1", to: "v2" }"#,
+        ),
+        // Both say it, so that the name does not matter.
+        (said('a', "py3-x-1", Some("x"), Some("1")), said('b', "py4-x-1", Some("x"), Some("1")), "Rebuilt"),
         (said('a', "x-y-z", Some("x"), None), said('b', "x-y-z", None, Some("y-z")), "Rebuilt"),
         (
             said('a', "x-1", None, Some("")),
@@ -202,6 +265,32 @@ fn versions_are_what_the_author_says_before_what_the_name_says() {
     ] {
         assert_eq!(lines(&compared(vec![before], vec![after])), [format!("a {kind}")]);
     }
+}
+
+/// As when one side was evaluated by a program that tells neither `pname` nor `version`.
+#[test]
+fn a_rename_is_seen_where_only_one_side_says_the_package() {
+    let silent = |path: &str, letter, name: &str| attr(path, drv(letter, name));
+    let said = |path: &str, letter, name: &str| Attr {
+        pname: Some("x".into()),
+        version: Some("1".into()),
+        ..silent(path, letter, name)
+    };
+    let renamed = [r#"c Renamed { from: AttrPath(["a"]) }"#];
+    let (old, new) = (said("a", 'a', "py-x-1"), silent("c", 'b', "py-x-1"));
+    assert_eq!(lines(&compared(vec![old.clone()], vec![new.clone()])), renamed);
+    let (silent_old, said_new) = (silent("a", 'a', "py-x-1"), said("c", 'b', "py-x-1"));
+    assert_eq!(lines(&compared(vec![silent_old.clone()], vec![said_new])), renamed);
+    // Both say it, so that the name does not matter.
+    assert_eq!(lines(&compared(vec![old.clone()], vec![said("c", 'b', "py4-x-1")])), renamed);
+    // What one says is not what the other is called.
+    let diff = compared(vec![old.clone()], vec![silent("c", 'b', "x-1")]);
+    assert_eq!(lines(&diff), ["a Removed", "c Added"]);
+    // Two are meant, one by what it says and one by its name.
+    let diff = compared(vec![old], vec![new.clone(), said("d", 'c', "x-1")]);
+    assert_eq!(lines(&diff), ["a Removed", "c Added", "d Added"]);
+    let diff = compared(vec![silent_old, said("b", 'c', "py-x-1")], vec![new]);
+    assert_eq!(lines(&diff), ["a Removed", "b Removed", "c Added"]);
 }
 
 const PATHS: [&str; 10] = ["", "a", "a.x", "a.y", "b", "b.x", "b.x.y", "c", "d", "e"];
@@ -257,6 +346,7 @@ proptest! {
     fn nothing_differs_from_itself(one in side()) {
         let diff = attrs(std::slice::from_ref(&one), std::slice::from_ref(&one));
         prop_assert!(diff.changes.is_empty() && diff.errors.new.is_empty() && diff.fixed.is_empty());
+        prop_assert!(diff.errors.removed.is_empty());
         prop_assert_eq!(diff.errors.still.len(), one.errors.len());
     }
 
@@ -291,5 +381,11 @@ proptest! {
         prop_assert_eq!(of_kind("Metadata"), sum(|of| of.metadata));
         prop_assert_eq!(diff.errors.new.len() + diff.errors.still.len(), head.errors.len());
         prop_assert_eq!(diff.errors.fixed.len(), sum(|of| of.fixed));
+        let is_gone = |before: &&AttrError| {
+            let is_other = |now: &AttrError| !now.path.starts_with(&before.path) && !before.path.starts_with(&now.path);
+            head.errors.iter().all(is_other) && !head.attrs.iter().any(|attr| attr.path.starts_with(&before.path))
+        };
+        let gone: Vec<_> = base.errors.iter().filter(is_gone).map(|error| &error.path).collect();
+        prop_assert_eq!(diff.errors.removed.iter().map(|attr| &attr.path).collect::<Vec<_>>(), gone);
     }
 }

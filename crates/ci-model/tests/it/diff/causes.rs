@@ -320,3 +320,18 @@ fn what_is_not_there_to_look_at_is_said_to_be_unknown() {
     assert_eq!(causes(&comparison), ["app-3 1/1/0 unknown", "lib-1.0 1/1/0 unknown"]);
     assert_eq!((comparison.unseen, comparison.totals().drvs), (8, 0));
 }
+
+/// What both sides have is nothing new, whatever it needs.
+#[test]
+fn where_nothing_can_be_new_nothing_is_missed() {
+    let mut world = World::default();
+    let before = world.evaluate(&few());
+    let (mut fewer, mut renamed) = (before.clone(), before.clone());
+    fewer.attrs.remove(0);
+    renamed.attrs[0].path = "another".parse().unwrap();
+    for head in [before.clone(), fewer, renamed] {
+        let comparison = World::default().compare(before.clone(), head);
+        assert_eq!((comparison.unseen, comparison.totals().to_build()), (0, 0), "{:?}", comparison.changes);
+        assert_eq!(causes(&comparison), [""; 0]);
+    }
+}

@@ -48,7 +48,7 @@ pub(crate) fn lines(diff: &AttrDiff) -> Vec<String> {
     diff.changes.iter().map(|change| format!("{} {:?}", change.attr.path, change.kind)).collect()
 }
 
-/// Errors as lines: `new path`, `still path`, `fixed path`.
+/// Errors as lines: `new path`, `still path`, `fixed path`, `removed path`.
 pub(crate) fn error_lines(diff: &AttrDiff) -> Vec<String> {
     let of = |word: &str, list: &[(ci_model::JobName, AttrError)]| -> Vec<String> {
         list.iter().map(|(_, error)| format!("{word} {}", error.path)).collect()
@@ -56,5 +56,6 @@ pub(crate) fn error_lines(diff: &AttrDiff) -> Vec<String> {
     let mut lines = of("new", &diff.errors.new);
     lines.extend(of("still", &diff.errors.still));
     lines.extend(diff.errors.fixed.iter().map(|attr| format!("fixed {}", attr.path)));
+    lines.extend(diff.errors.removed.iter().map(|attr| format!("removed {}", attr.path)));
     lines
 }

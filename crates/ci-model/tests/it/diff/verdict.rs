@@ -116,6 +116,11 @@ fn what_failed_before_is_not_held_against_the_change() {
     let mut comparison = Comparison::default();
     comparison.errors.still = vec![("pkgs".parse().unwrap(), error("a"))];
     assert_eq!(judged(&comparison, &[job("pkgs", false)]), says(Verdict::Good, &["Nothing changes."]));
+    let b = JobAttr { job: "pkgs".parse().unwrap(), path: "b".parse().unwrap() };
+    comparison.errors.removed = vec![b];
+    let sentence = "1 attribute changes, and nothing is to be built.";
+    let pkgs = JobOutcome { attrs: 1, errors: 1, ..job("pkgs", false) };
+    assert_eq!(judged(&comparison, &[pkgs]), says(Verdict::Good, &[sentence]));
 }
 
 #[test]
@@ -136,6 +141,26 @@ fn a_job_that_is_gone_asks_for_a_word() {
     );
 }
 
+/// A file that is a function now, or a string, has no attributes, and no error tells so.
+#[test]
+fn a_job_that_loses_everything_asks_for_a_word() {
+    let mut comparison = rebuilding(2, 0, 0);
+    for change in &mut comparison.changes {
+        (change.kind, change.after) = (ChangeKind::Removed, None);
+    }
+    let sentence = "Nothing is left of the job pkgs; somebody has to say that this is meant.";
+    let says_so = says(Verdict::NeedsAction, &[sentence]);
+    assert_eq!(judged(&comparison, &[job("pkgs", false), job("tests", false)]), says_so);
+    // What failed and is gone was something, too.
+    let mut failed = Comparison::default();
+    failed.errors.removed = vec![comparison.changes[0].attr.clone()];
+    assert_eq!(judged(&failed, &[job("pkgs", true)]), says_so);
+    // Something is left; or nothing was there.
+    let left = JobOutcome { attrs: 1, ..job("pkgs", false) };
+    assert_eq!(judged(&comparison, &[left]).0, Verdict::Good);
+    assert_eq!(judged(&Comparison::default(), &[job("pkgs", false)]).0, Verdict::Good);
+}
+
 #[test]
 fn more_than_is_built_for_one_change_is_wide() {
     let comparison = rebuilding(2, 12, 1);
@@ -153,4 +178,17 @@ fn more_than_is_built_for_one_change_is_wide() {
             ]
         )
     );
+}
+
+/// Nothing was compared, so nothing is good; nor is it this change that broke it.
+#[test]
+fn what_cannot_be_seen_at_all_wants_somebody_to_look() {
+    let mut broken = failing(&[]);
+    broken.errors.still = vec![("pkgs".parse().unwrap(), error("")), ("pkgs".parse().unwrap(), error("a"))];
+    let sentence = "The job pkgs fails to evaluate as a whole, as it did before, so what changes in it is not known; somebody has to look.";
+    let (known, allowed) = ([job("pkgs", false)], [job("pkgs", true)]);
+    assert_eq!(judged(&broken, &known), says(Verdict::NeedsAction, &[sentence]));
+    assert_eq!(judged(&broken, &allowed).0, Verdict::Good);
+    broken.errors.still.remove(0);
+    assert_eq!(judged(&broken, &known).0, Verdict::Good);
 }
