@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use clap_complete::Shell;
+use service_kit::describe::Shell;
 
 /// It was done; for `wait`: all delivered.
 pub const EXIT_OK: u8 = 0;

@@ -78,6 +78,14 @@ impl Fault {
     }
 }
 
+/// What an engine's work came to; [`Fault::Cancelled`] when the daemon stops first. The work is dropped then.
+pub(crate) async fn unless_stopped<T>(
+    stop: &Stop,
+    work: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    stop.or(work).await.unwrap_or(Err(Fault::Cancelled))
+}
+
 /// What a batch is, as its engine sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'a> {

@@ -12,6 +12,7 @@ use crate::world::{SOON, World, lines};
 #[test]
 fn with_the_daemon_stopped_a_build_succeeds_and_its_paths_arrive_later() {
     let mut world = World::new(&World::command_cache("main", "", ""));
+    world.let_hook_give_up_soon();
     // A wrapper that times each call of the hook itself.
     let hook = crate::world::hook_program();
     let text = format!(
@@ -40,6 +41,7 @@ fn with_the_daemon_stopped_a_build_succeeds_and_its_paths_arrive_later() {
 fn ten_thousand_calls_with_a_hanging_uploader_and_nothing_is_lost() {
     const CALLS: usize = 10_000;
     let mut world = World::new(&World::command_cache("main", "exec sleep 600", ""));
+    world.let_hook_give_up_soon();
     let paths = registered_paths(&world, "call", CALLS);
     world.start();
     let slowest = std::thread::scope(|scope| {
@@ -107,6 +109,7 @@ fn a_time_limit_holds_against_a_daemon_that_does_not_answer() {
 #[test]
 fn a_time_limit_holds_while_the_spool_is_taken_in() {
     let mut world = World::new(&World::command_cache("main", "", ""));
+    world.let_hook_give_up_soon();
     let paths = world.valid_paths(20);
     world.start();
     let held = open_queue_db(&world);
@@ -131,6 +134,7 @@ fn status_holds_no_hook() {
     const ROOTS: usize = 20_000;
     const CALLS: usize = 4_000;
     let mut world = World::in_memory(&World::command_cache("main", "", ""));
+    world.let_hook_give_up_soon();
     let roots = registered_paths(&world, "root", ROOTS);
     let paths = registered_paths(&world, "call", CALLS);
     world.start();

@@ -7,8 +7,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hook_wire::{Source, Status};
 use serde_json::Value;
@@ -63,24 +63,26 @@ fn each_backup_of_a_busy_queue_restores_to_a_consistent_point() {
     fs::create_dir(world.path("backups")).unwrap();
     world.start();
 
-    let (acknowledged, over) = (Arc::new(Mutex::new(BTreeSet::new())), AtomicBool::new(false));
+    let (acknowledged, made) = (Mutex::new(BTreeSet::new()), AtomicUsize::new(0));
     let mut backups: Vec<(PathBuf, BTreeSet<String>)> = Vec::new();
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let requests = scope.spawn(|| {
             let mut client = UnixStream::connect(world.path("enqueue.sock")).unwrap();
-            for path in &all {
+            for (place, path) in all.iter().enumerate() {
+                // So that there are some in between.
+                wait::until(SOON, || made.load(Ordering::Relaxed) >= (3 * place).div_ceil(all.len()));
                 let request = Frame::enqueue(Source::Hook).path(path);
                 wait::until(SOON, || ask(&mut client, &request) == Status::Queued);
                 acknowledged.lock().unwrap().insert(path.clone());
             }
-            over.store(true, Ordering::Relaxed);
         });
-        while !over.load(Ordering::Relaxed) {
+        while !requests.is_finished() {
             let file = world.path(&format!("backups/{}.db", backups.len()));
             let before = acknowledged.lock().unwrap().clone();
             let said = world.ask(&["backup", file.to_str().unwrap()]);
             assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
             backups.push((file, before));
+            made.store(backups.len(), Ordering::Relaxed);
         }
     });
     assert!(backups.len() >= 3, "only {} backups beside {} requests", backups.len(), all.len());

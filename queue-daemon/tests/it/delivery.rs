@@ -33,6 +33,7 @@ fn a_real_build_reaches_a_signed_cache_and_comes_back() {
     assert!(done.iter().all(|row| row["drv"].as_str().unwrap().ends_with(".drv")));
 
     let paths: Vec<String> = done.iter().map(|row| row["path"].as_str().unwrap().to_owned()).collect();
+    wait::until(SOON, || world.status()["gc_roots"] == 0);
     let deleted = world.tool("nix-store").arg("--delete").args(&paths).output().unwrap();
     assert!(deleted.status.success(), "nothing may hold them any more: {deleted:?}");
     let realise = |key: &str| {

@@ -34,6 +34,7 @@ fn world_on_small_disk(folders: &[&str]) -> Option<(World, Tmpfs)> {
         }
     };
     let world = World::new("");
+    world.let_hook_give_up_soon();
     for folder in folders {
         fs::create_dir(disk.path().join(folder)).unwrap();
         symlink(disk.path().join(folder), world.path(folder)).unwrap();
@@ -84,7 +85,7 @@ fn a_full_state_folder_sends_requests_to_the_spool_and_keeps_results() {
     fs::remove_file(world.path("hold")).unwrap();
     wait::until(SOON, || world.log().contains("results of main cannot be written yet"));
 
-    fs::remove_file(ballast).unwrap();
+    ballast.remove().unwrap();
     let freed = Instant::now();
     recovers(freed, || world.count("main", "done") == taken as u64 && world.status()["spool_files"] == 0);
     assert_eq!(world.stop(), 0);
@@ -119,7 +120,7 @@ fn a_full_spool_is_said_and_stops_no_build() {
     assert_eq!(world.hook(&paths[1], "").err, "");
     world.until("main", "done", 1);
     world.kill();
-    fs::remove_file(ballast).unwrap();
+    ballast.remove().unwrap();
     assert_eq!(world.hook(&paths[2], "").err, "");
     world.start();
     world.until("main", "done", 2);
@@ -163,7 +164,7 @@ fn with_state_and_spool_full_only_what_was_refused_is_missing() {
     assert_eq!(world.ask(&["list"]).code, 0, "reading goes on");
     assert_eq!(world.status()["draining"], false);
 
-    fs::remove_file(ballast).unwrap();
+    ballast.remove().unwrap();
     let freed = Instant::now();
     recovers(freed, || refused.iter().all(|path| call(path)));
     recovers(freed, || world.count("main", "done") == world.list(&[]).len() as u64);
@@ -199,7 +200,7 @@ fn a_daemon_that_finds_no_space_says_so_and_starts_once_there_is_some() {
     let last = log.lines().last().unwrap();
     assert!(last.contains("cannot start") && last.contains("is not full"), "{last}");
 
-    fs::remove_file(ballast).unwrap();
+    ballast.remove().unwrap();
     world.start();
     assert_eq!(world.ask(&["resume"]).code, 0);
     world.until("main", "done", 1);

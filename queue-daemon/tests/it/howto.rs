@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 
 use serde_json::Value;
 use test_kit::http_cache::Cache;
@@ -254,8 +254,7 @@ fn programs_of_others_are_called_as_the_pages_say() {
     fs::create_dir(world.path("bin")).unwrap();
     for (name, text) in programs {
         let file = world.path("bin").join(name);
-        fs::write(&file, text).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        test_kit::script::write(&file, text);
     }
     let caches: String = ["from-niks3", "from-cachix-watch-store", "from-attic-watch-store"]
         .iter()

@@ -8,7 +8,7 @@ use std::process::Command;
 use test_kit::proc::this_test_binary;
 
 use crate::frames::{Answer, Frame};
-use crate::world::{World, hook_program, run, tool};
+use crate::world::{World, hook_program, run};
 
 /// Its uid and gid.
 pub(crate) const UID: u32 = 65_534;
@@ -69,7 +69,7 @@ impl<'w> Nobody<'w> {
 /// Copies a program in a process of its own: were it open for writing here, any child that another test starts
 /// meanwhile would hold it open, and it could not be run.
 pub(crate) fn copy_program(from: &Path, to: &Path) {
-    assert!(tool("cp").arg(from).arg(to).status().unwrap().success());
+    test_kit::script::copy(from, to);
 }
 
 const WORLD: &str = "EKA_TEST_WORLD";

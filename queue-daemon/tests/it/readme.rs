@@ -7,10 +7,11 @@ use std::path::Path;
 use std::process::Command;
 
 use test_kit::http_cache::Cache;
+use test_kit::wait;
 
 use crate::native::stage::{narinfo_key, s3_keys};
 use crate::pages::{commands, page, script, type_in};
-use crate::world::{World, run};
+use crate::world::{SOON, World, run};
 
 /// Ends what the commands have started, whatever becomes of them: `$!` is the last one put into the background.
 const LIKE_A_TERMINAL: &str = "set -eu\ntrap 'kill ${!:-} 2>/dev/null; wait' EXIT\n";
@@ -47,7 +48,9 @@ fn the_five_commands_bring_a_build_to_a_cache_that_nix_takes_it_back_from() {
 
     // The build goes, and comes back for whoever trusts the key.
     fs::remove_file(world.path("work/result")).unwrap();
-    assert_eq!(run(world.tool("nix-store").args(["--delete", built]), b"").code, 0);
+    // What held it goes soon after the delivery is written down.
+    let delete = || run(world.tool("nix-store").args(["--delete", built]), b"").code == 0;
+    assert!(wait::comes_true(SOON, delete));
     let fetch = |key: &str| {
         let cache = format!("file://{}", world.path("work/cache").display());
         let mut command = world.tool("nix-store");

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::nixos::{evaluated, root};
-use crate::world::{Said, queue_program, run, tool};
+use crate::world::{Said, hook_program, queue_program, run, tool};
 
 /// The most exposure that `systemd-analyze security` may find, in tenths.
 const EXPOSURE_MAX: &str = "13";
@@ -143,6 +143,9 @@ fn the_user_and_its_folders_are_made_as_the_daemon_wants_them() {
 
 /// What `make install` and `make uninstall` run, below this folder.
 fn install(words: &[&str], below: &Path, prefix: &str) -> Said {
+    for program in [hook_program(), queue_program().with_file_name("ekaci")] {
+        assert!(program.exists(), "{} is not built: test the workspace", program.display());
+    }
     let mut command = tool(root().join("scripts/install"));
     command.args(words).env("DESTDIR", below).env("PREFIX", prefix);
     run(command.env("BUILT", queue_program().parent().unwrap()), b"")
@@ -168,12 +171,23 @@ fn what_is_installed_is_complete_and_goes_away_again() {
         for file in [
             format!("{prefix}/bin/eka-queue 755"),
             format!("{prefix}/bin/eka-hook 755"),
+            format!("{prefix}/bin/ekaci 755"),
             format!("{system}/sysusers.d/eka-queue.conf 644"),
             format!("{system}/tmpfiles.d/eka-queue.conf 644"),
+            format!("{prefix}/share/man/man1/eka-queue.1 644"),
             format!("{prefix}/share/man/man1/eka-queue-push.1 644"),
+            format!("{prefix}/share/man/man1/ekaci.1 644"),
+            format!("{prefix}/share/man/man1/ekaci-run.1 644"),
             format!("{prefix}/share/bash-completion/completions/eka-queue 644"),
+            format!("{prefix}/share/bash-completion/completions/ekaci 644"),
+            format!("{prefix}/share/zsh/site-functions/_eka-queue 644"),
+            format!("{prefix}/share/zsh/site-functions/_ekaci 644"),
+            format!("{prefix}/share/fish/vendor_completions.d/eka-queue.fish 644"),
+            format!("{prefix}/share/fish/vendor_completions.d/ekaci.fish 644"),
             format!("{prefix}/share/doc/eka-queue/docs/operations.md 644"),
             format!("{prefix}/share/doc/eka-queue/docs/howto/migrate/index.md 644"),
+            format!("{prefix}/share/doc/eka-queue/docs/howto/run.md 644"),
+            format!("{prefix}/share/doc/eka-queue/docs/repository-config.md 644"),
             format!("{prefix}/share/eka-queue/eka-queue-dashboard.json 644"),
             format!("{prefix}/share/eka-queue/eka-queue-alerts.yaml 644"),
         ] {
@@ -193,6 +207,42 @@ fn what_is_installed_is_complete_and_goes_away_again() {
             "not what is yours"
         );
     }
+    let relative = install(&[], folder.path(), "opt");
+    assert!(relative.code != 0 && relative.err.contains("no absolute path"), "{relative:?}");
+}
+
+#[test]
+fn an_older_version_goes_away_too_and_nothing_that_only_looks_like_ours() {
+    let folder = tempfile::tempdir().unwrap();
+    let below = folder.path();
+    assert_eq!(install(&[], below, "/usr").code, 0);
+    let path = |name: &str| below.join(&name[1..]);
+    // A version without `ekaci`, and with a subcommand that there is no more.
+    for line in files(below) {
+        let (name, _) = line.rsplit_once(' ').unwrap();
+        if name.contains("ekaci") {
+            fs::remove_file(path(name)).unwrap();
+        }
+    }
+    fs::write(path("/usr/share/man/man1/eka-queue-of-before.1"), "").unwrap();
+    let others = [
+        "/usr/bin/ekaci-of-mine",
+        "/usr/share/man/man1/ekacino.1",
+        "/usr/share/man/man1/eka-queues.1",
+        "/usr/share/bash-completion/completions/ekaci-of-mine",
+    ];
+    for name in others {
+        fs::write(path(name), "").unwrap();
+    }
+    let said = install(&["uninstall"], below, "/usr");
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
+    let left: BTreeSet<String> = others.iter().map(|name| format!("{name} 644")).collect();
+    assert_eq!(files(below), left);
+}
+
+#[test]
+fn the_hook_is_not_taken_away_while_nix_calls_it() {
+    let folder = tempfile::tempdir().unwrap();
     let below = folder.path().join("hooked");
     fs::create_dir_all(below.join("etc/nix")).unwrap();
     assert_eq!(install(&[], &below, "/usr").code, 0);
@@ -217,7 +267,4 @@ fn what_is_installed_is_complete_and_goes_away_again() {
     let another = "# post-build-hook = /usr/bin/eka-hook\npost-build-hook = /usr/bin/eka-hook-of-mine\n";
     fs::write(below.join("etc/nix/nix.conf"), another).unwrap();
     assert_eq!(install(&["uninstall"], &below, "/usr").code, 0);
-
-    let relative = install(&[], folder.path(), "opt");
-    assert!(relative.code != 0 && relative.err.contains("no absolute path"), "{relative:?}");
 }

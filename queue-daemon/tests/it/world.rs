@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -60,12 +59,23 @@ impl World {
         let nix = root.path().join("nix");
         let world = World { daemon: None, root, nix };
         world.configure(queue, caches);
-        let (socket, spool) = (world.path("enqueue.sock"), world.path("spool"));
-        let text = format!("socket = {}\nspool = {}\n", socket.display(), spool.display());
-        fs::write(world.hook_conf(), text).unwrap();
+        world.configure_hook("timeout_ms = 5000");
         let made = world.tool("nix-store").arg("--init").output().unwrap();
         assert!(made.status.success(), "nix-store --init: {made:?}");
         world
+    }
+
+    /// From now on the hook gives up on the daemon as soon as it does where nobody says otherwise. Until then it waits
+    /// longer: on a machine that is busy with other tests a daemon may not answer so soon, and what the hook leaves in
+    /// the spool instead comes in when a test does not expect it.
+    pub(crate) fn let_hook_give_up_soon(&self) {
+        self.configure_hook("");
+    }
+
+    fn configure_hook(&self, keys: &str) {
+        let (socket, spool) = (self.path("enqueue.sock"), self.path("spool"));
+        let text = format!("socket = {}\nspool = {}\n{keys}\n", socket.display(), spool.display());
+        fs::write(self.hook_conf(), text).unwrap();
     }
 
     /// Another daemon on the store of a machine, in a folder of its own.
@@ -276,8 +286,7 @@ impl World {
 
     /// The same with a hook script of the test's own.
     pub(crate) fn build_with_hook(&self, expression: &str, hook: &Path, text: &str) -> Said {
-        fs::write(hook, text).unwrap();
-        fs::set_permissions(hook, fs::Permissions::from_mode(0o755)).unwrap();
+        test_kit::script::write(hook, text);
         let file = self.path("set.nix");
         fs::write(&file, format!("{PRELUDE}\n{expression}")).unwrap();
         let config = format!(

@@ -36,7 +36,7 @@ pub(crate) use cachix::{Cachix, recipe as cachix_recipe};
 
 use super::credentials::USER_AGENT;
 use super::native::{BYTES_UNIT, Shares, faults, limit, memory, units_each};
-use super::{Batch, Checked, Fault, Push, Pushed, Reports, Rules, Whole, Work};
+use super::{Batch, Checked, Fault, Push, Pushed, Reports, Rules, Whole, Work, unless_stopped};
 use crate::config::CacheConfig;
 use crate::pack::{CHUNK_BYTES, Job, Packer, WINDOW};
 use crate::progress::Progress;
@@ -196,8 +196,8 @@ impl Push for Hosted {
         stop: &'a Stop,
     ) -> Work<'a, Result<Pushed, Fault>> {
         Box::pin(async move {
-            let ended = stop.or(session::run(self, batch, reports)).await;
-            self.noting_refusals(ended.unwrap_or(Err(Fault::Cancelled))).await
+            let ended = unless_stopped(stop, session::run(self, batch, reports)).await;
+            self.noting_refusals(ended).await
         })
     }
 
@@ -208,8 +208,8 @@ impl Push for Hosted {
         stop: &'a Stop,
     ) -> Work<'a, Result<Checked, Fault>> {
         Box::pin(async move {
-            let checked = stop.or(check::look_at(self, paths, whole)).await;
-            self.noting_refusals(checked.unwrap_or(Err(Fault::Cancelled))).await
+            let checked = unless_stopped(stop, check::look_at(self, paths, whole)).await;
+            self.noting_refusals(checked).await
         })
     }
 }

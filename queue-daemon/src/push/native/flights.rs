@@ -1,8 +1,8 @@
 //! Which paths are on their way to a destination, over all batches.
 //!
 //! In flows a batch's wish to send a path; out flows that it may, or word of the batch that sends it already, or that
-//! sent it since this batch asked what is there: the narinfo it read back, which nobody needs to read again. A batch that
-//! ends without having sent a path, for whatever reason, leaves it to those who waited.
+//! sent it since this batch asked what is there: the narinfo it read back, which nobody needs to read again, and whether its
+//! archive is there too. A batch that ends without having sent a path, for whatever reason, leaves it to those who waited.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,8 +10,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use nix_types::{NarInfo, StorePath};
 use tokio::sync::watch;
 
-/// The narinfo of a path that is there.
-type Word = Option<Arc<NarInfo>>;
+type Word = Option<Arrived>;
+
+/// What is said of a path that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Arrived {
+    /// What was read back.
+    pub(super) narinfo: Arc<NarInfo>,
+    /// Its archive was sent, or looked for: it is there too.
+    pub(super) with_archive: bool,
+}
 
 /// All of a destination.
 #[derive(Debug, Default, Clone)]
@@ -102,9 +110,12 @@ impl Drop for Onlooker {
 }
 
 impl Flight {
-    /// The path is there: this was read back.
-    pub(super) fn arrived(self, narinfo: &NarInfo) {
-        let _ = self.arrived.send(Some(Arc::new(narinfo.clone()))); // nobody may be waiting
+    /// The path is there: this was read back. The archive at the key `archive` is there as well.
+    pub(super) fn arrived(self, narinfo: &NarInfo, archive: Option<&str>) {
+        // Somebody else's narinfo may name another archive.
+        let with_archive = archive.is_some_and(|key| key == narinfo.url);
+        let word = Arrived { narinfo: Arc::new(narinfo.clone()), with_archive };
+        let _ = self.arrived.send(Some(word)); // nobody may be waiting
     }
 }
 
@@ -123,8 +134,8 @@ impl Drop for Flight {
 }
 
 impl Waiting {
-    /// Waits for the other batch; what it read back when the path is there, `None` when it is left to us.
-    pub(super) async fn arrives(mut self) -> Option<Arc<NarInfo>> {
+    /// Waits for the other batch; what it says when the path is there, `None` when it is left to us.
+    pub(super) async fn arrives(mut self) -> Option<Arrived> {
         self.0.wait_for(Option::is_some).await.ok()?.clone()
     }
 }
@@ -133,28 +144,47 @@ impl Waiting {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn one_sends_and_the_others_hear_of_it() {
-        let flights = Flights::default();
+    fn narinfo() -> NarInfo {
         let hash = "0".repeat(32);
         let text = format!(
             "StorePath: /nix/store/{hash}-a\nURL: nar/x.nar\nCompression: none\nNarHash: sha256:{hash}{}\nNarSize: 1\n\
              References: \n",
             "0".repeat(20)
         );
-        let narinfo = NarInfo::parse(&text, "/nix/store").unwrap();
+        NarInfo::parse(&text, "/nix/store").unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_archive_is_there_that_was_sent_and_that_the_narinfo_names() {
+        let (flights, narinfo) = (Flights::default(), narinfo());
+        for (sent, is_there) in [(Some("nar/x.nar"), true), (Some("nar/y.nar"), false), (None, false)] {
+            let (one, other) = (flights.begin(), flights.begin());
+            let Claim::Ours(flight) = one.claim(&narinfo.store_path, false) else { panic!("it is free") };
+            let Claim::Theirs(waiting) = other.claim(&narinfo.store_path, false) else {
+                panic!("it is taken")
+            };
+            flight.arrived(&narinfo, sent);
+            assert_eq!(waiting.arrives().await.unwrap().with_archive, is_there, "{sent:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_sends_and_the_others_hear_of_it() {
+        let flights = Flights::default();
+        let narinfo = narinfo();
         let path = narinfo.store_path.clone();
         let (one, other) = (flights.begin(), flights.begin());
         let Claim::Ours(flight) = one.claim(&path, false) else { panic!("nobody else sends it") };
         let Claim::Theirs(waiting) = other.claim(&path, false) else { panic!("it is taken") };
         let Claim::Theirs(late) = other.claim(&path, true) else { panic!("it is taken") };
-        flight.arrived(&narinfo);
-        assert_eq!(waiting.arrives().await.as_deref(), Some(&narinfo));
-        assert_eq!(late.arrives().await.as_deref(), Some(&narinfo), "each who waited hears it, at any time");
+        flight.arrived(&narinfo, Some("nar/x.nar"));
+        let word = Some(Arrived { narinfo: Arc::new(narinfo.clone()), with_archive: true });
+        assert_eq!(waiting.arrives().await, word);
+        assert_eq!(late.arrives().await, word, "each who waited hears it, at any time");
         let Claim::Theirs(since) = other.claim(&path, false) else {
             panic!("it arrived since `other` looked")
         };
-        assert_eq!(since.arrives().await.as_deref(), Some(&narinfo));
+        assert_eq!(since.arrives().await, word);
         let Claim::Ours(flight) = other.claim(&path, true) else { panic!("it was looked at in vain") };
         let Claim::Theirs(waiting) = one.claim(&path, false) else { panic!("it is taken") };
         drop(flight);

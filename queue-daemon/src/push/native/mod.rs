@@ -38,7 +38,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use super::credentials::Credentials;
 use super::keys::Ring;
-use super::{Batch, Checked, Fault, Push, Pushed, Reports, Rules, Whole, Work};
+use super::{Batch, Checked, Fault, Push, Pushed, Reports, Rules, Whole, Work, unless_stopped};
 use crate::config::CacheConfig;
 use crate::model::DestinationId;
 use crate::pack::{CHUNK_BYTES, Job, Packer, Recipe, WINDOW};
@@ -219,10 +219,7 @@ impl Push for Native {
         reports: &'a Reports,
         stop: &'a Stop,
     ) -> Work<'a, Result<Pushed, Fault>> {
-        Box::pin(async move {
-            let ended = stop.or(session::run(self, batch, reports)).await;
-            ended.unwrap_or(Err(Fault::Cancelled))
-        })
+        Box::pin(unless_stopped(stop, session::run(self, batch, reports)))
     }
 
     fn check<'a>(
@@ -232,7 +229,7 @@ impl Push for Native {
         stop: &'a Stop,
     ) -> Work<'a, Result<Checked, Fault>> {
         Box::pin(async move {
-            let checked = stop.or(self.look_at(paths, whole)).await.unwrap_or(Err(Fault::Cancelled));
+            let checked = unless_stopped(stop, self.look_at(paths, whole)).await;
             if checked.as_ref().is_ok_and(|checked| !checked.lost.is_empty()) {
                 self.doubt_cache().await;
             }

@@ -18,7 +18,7 @@ use object_kit::Objects;
 
 use super::Native;
 use super::check::archive_fault;
-use super::flights::{Claim, Flight, Onlooker, Waiting};
+use super::flights::{Arrived, Claim, Flight, Onlooker, Waiting};
 use super::memory::Archive;
 use super::notes::Wanted;
 use super::plan::{Plan, largest_first};
@@ -94,10 +94,10 @@ async fn run_with(
 }
 
 /// Waits for another batch that sends a path. What that batch read back after its write is proof enough that it is there:
-/// it is of this moment and of this cache. A receipt takes its archive besides, which that batch may only have signed.
+/// it is of this moment and of this cache. A receipt takes its archive besides, which is looked for if that batch only signed.
 async fn wait(objects: &dyn Objects, waiting: Waiting, is_leased: bool) -> Result<Sent, Fault> {
-    let Some(narinfo) = waiting.arrives().await else { return Ok(Sent::Left) };
-    if is_leased && archive_fault(objects, &narinfo).await?.is_some() {
+    let Some(Arrived { narinfo, with_archive }) = waiting.arrives().await else { return Ok(Sent::Left) };
+    if is_leased && !with_archive && archive_fault(objects, &narinfo).await?.is_some() {
         return Ok(Sent::Left);
     }
     Ok(Sent::There(narinfo))

@@ -24,7 +24,7 @@ use service_kit::shutdown::Stop;
 
 use super::keys::Ring;
 use super::native::limit;
-use super::{Batch, Check, Checked, Fault, Push, Pushed, Reports, Rules, Whole, Work};
+use super::{Batch, Check, Checked, Fault, Push, Pushed, Reports, Rules, Whole, Work, unless_stopped};
 use crate::config::CacheConfig;
 use crate::progress::Progress;
 use crate::queue::Queue;
@@ -103,11 +103,8 @@ impl Push for Ssh {
         reports: &'a Reports,
         stop: &'a Stop,
     ) -> Work<'a, Result<Pushed, Fault>> {
-        Box::pin(async move {
-            // Whoever is dropped on the way has its connection cut and ssh's process group ended.
-            let ended = stop.or(batch::run(self, batch, reports)).await;
-            ended.unwrap_or(Err(Fault::Cancelled))
-        })
+        // Whoever is dropped on the way has its connection cut and ssh's process group ended.
+        Box::pin(unless_stopped(stop, batch::run(self, batch, reports)))
     }
 
     fn check<'a>(
@@ -116,6 +113,6 @@ impl Push for Ssh {
         _: &'a mut Whole,
         stop: &'a Stop,
     ) -> Work<'a, Result<Checked, Fault>> {
-        Box::pin(async move { stop.or(self.check_all(paths)).await.unwrap_or(Err(Fault::Cancelled)) })
+        Box::pin(unless_stopped(stop, self.check_all(paths)))
     }
 }

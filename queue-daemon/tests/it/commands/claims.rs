@@ -193,7 +193,7 @@ fn what_lay_in_the_spool_is_bound_by_the_claims_of_its_time() {
 #[test]
 fn a_claim_that_is_not_repeated_ends_by_itself() {
     let (world, [(out, drv), _]) = stage("");
-    assert_eq!(Frame::claim(b'1', Trust::ApprovedPr, 1).drv(&drv).send(&world).accepted, 1);
+    assert_eq!(Frame::claim(b'1', Trust::ApprovedPr, 5).drv(&drv).send(&world).accepted, 1);
     assert_eq!(world.hook(&out, &drv).err, "");
     assert_eq!(taken(&world), [""; 0]);
     wait::until(SOON, || {

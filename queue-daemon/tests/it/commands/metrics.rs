@@ -1,7 +1,7 @@
 //! What Prometheus reads, and that it is the same over TCP and over the control socket.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -16,13 +16,8 @@ fn get(mut stream: impl Read + Write, request: &str) -> String {
 
 const GET: &str = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n";
 
-/// A port that is free now; the daemon takes it a moment later.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 fn stage() -> (World, u16) {
-    let port = free_port();
+    let port = test_kit::port::free();
     let caches = [
         World::command_cache("main", "case $OUT_PATHS in *-p1*) exit 65;; esac", ""),
         World::command_cache("down", "exit 69", "breaker = { failures = 1, probe = \"1h\" }"),

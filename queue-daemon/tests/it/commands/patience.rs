@@ -3,14 +3,14 @@
 
 use std::fs;
 use std::io::Read;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::Duration;
 
 use test_kit::proc::Guard;
 use test_kit::wait;
 
-use crate::world::{SOON, Said, World, queue_program, run, tool};
+use crate::world::{SOON, Said, World, queue_program, tool};
 
 /// A subcommand that runs beside the test.
 pub(crate) fn begin(world: &World, arguments: &[&str]) -> Guard {
@@ -39,11 +39,6 @@ pub(crate) fn conversations(world: &World) -> usize {
     ours.filter(|line| line.split_whitespace().nth(5) == Some(CONNECTED)).count()
 }
 
-/// The hook, with time enough on a busy machine: what it does not hand over, the daemon did not take.
-fn hook(world: &World, path: &str) -> Said {
-    run(world.hook_command().args(["--timeout-ms", "5000", path]), b"")
-}
-
 /// As Ctrl-C does; but a shell may have had its background jobs ignore that one, and us with them.
 fn interrupt(begun: &Guard) {
     assert!(tool("kill").args(["-TERM", &begun.pid().to_string()]).status().unwrap().success());
@@ -55,13 +50,13 @@ fn a_drain_ends_with_whoever_asked_for_it() {
     let paths = world.valid_paths(2);
     world.start();
     assert_eq!(world.ask(&["pause"]).code, 0);
-    assert_eq!(hook(&world, &paths[0]).err, "");
+    assert_eq!(world.hook(&paths[0], "").err, "");
     let mut drain = begin(&world, &["drain"]);
     wait::until(SOON, || world.status()["draining"] == true);
     interrupt(&drain);
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&drain.wait(SOON)), Some(15));
     wait::until(SOON, || world.status()["draining"] == false);
-    assert_eq!(hook(&world, &paths[1]).err, "");
+    assert_eq!(world.hook(&paths[1], "").err, "");
     assert_eq!(world.status()["spool_files"], 0, "it was acknowledged, not spooled");
     assert_eq!(world.count("a", "queued"), 2);
     assert!(world.log().contains("the drain was called off"), "{}", world.log());
@@ -104,14 +99,14 @@ fn there_is_one_drain_at_a_time() {
     let paths = world.valid_paths(2);
     world.start();
     assert_eq!(world.ask(&["pause"]).code, 0);
-    assert_eq!(hook(&world, &paths[0]).err, "");
+    assert_eq!(world.hook(&paths[0], "").err, "");
     let first = begin(&world, &["drain"]);
     wait::until(SOON, || world.status()["draining"] == true);
     let second = world.ask(&["drain", "--timeout", "10ms"]);
     assert_eq!((second.code, second.out.as_str()), (69, ""), "{second:?}");
     assert!(second.err.contains("another drain is under way"), "{second:?}");
     assert_eq!(world.status()["draining"], true);
-    assert_eq!(hook(&world, &paths[1]).err, "");
+    assert_eq!(world.hook(&paths[1], "").err, "");
     assert_eq!(world.status()["spool_files"], 1);
     assert_eq!(world.ask(&["resume"]).code, 0);
     let first = end(first);
@@ -125,7 +120,7 @@ fn connections_that_say_nothing_hold_no_hook() {
     // As many as a backlog holds, so that all of them are there before the first hook.
     const IDLE: usize = 100;
     const SPARE: usize = 40;
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = test_kit::port::free();
     let address = format!("metrics_address = \"127.0.0.1:{port}\"");
     let mut world = World::with_queue(&address, &World::command_cache("a", "", ""));
     let paths = world.valid_paths(4);
@@ -138,7 +133,7 @@ fn connections_that_say_nothing_hold_no_hook() {
     let idle: Vec<TcpStream> = (0..IDLE).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
     wait::until(SOON, || open() >= before + 16);
     for path in &paths {
-        assert_eq!(hook(&world, path).err, "");
+        assert_eq!(world.hook(path, "").err, "");
     }
     assert_eq!(world.status()["spool_files"], 0);
     world.until("a", "done", 4);

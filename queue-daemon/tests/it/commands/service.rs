@@ -98,7 +98,12 @@ fn a_socket_with_a_name_that_means_nothing_is_refused() {
     manager.stderr(fs::File::create(world.path("daemon.log")).unwrap());
     let mut daemon = Guard::spawn(&mut manager).unwrap();
     wait::until(SOON, || world.path("enqueue.sock").exists());
-    assert_eq!(world.hook(&world.valid_paths(1)[0], "").code, 0);
+    // The socket's file is there before anybody listens.
+    let path = world.valid_paths(1).remove(0);
+    wait::until(SOON, || {
+        assert_eq!(world.hook(&path, "").code, 0);
+        daemon.child().try_wait().unwrap().is_some()
+    });
     assert_eq!(daemon.wait(SOON).code(), Some(70));
     assert!(
         world.log().contains("passed a socket named `intake`; name them `enqueue` and `control`"),

@@ -41,7 +41,8 @@ fn in_a_pipe_each_change_is_a_line_and_ctrl_c_is_a_good_end() {
     assert_eq!(last, "a: 3 done since the watch began, nothing owed");
     // The daemon may go and come back.
     world.kill();
-    assert!(lines.next().unwrap().starts_with("no daemon answers at"));
+    // It may have been in the middle of an answer, which is said first.
+    assert!(lines.any(|line| line.starts_with("no daemon answers at")));
     world.start();
     assert_eq!(world.ask(&["drop", "--all"]).code, 0);
     assert_eq!(lines.next().unwrap(), "a: 3 done since the watch began, nothing owed");

@@ -1,7 +1,6 @@
 //! The services' own programs: their command lines as they are documented, and no token in them.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use crate::native::stage::{Made, QUICK, delivered, made, queue};
 use crate::world::{World, lines};
@@ -22,8 +21,7 @@ fn a_batch_is_one_run_of_the_program_with_its_paths_and_no_token() {
             "#!/bin/sh\necho \"$* token:$CACHIX_AUTH_TOKEN\" >> {0}\n[ -e {0}.failed ] || {{ touch {0}.failed; exit 69; }}\n",
             log.display()
         );
-        fs::write(&program, script).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        test_kit::script::write(&program, &script);
         let path = format!("{}:{}", world.path("bin").display(), std::env::var("PATH").unwrap());
         world.start_with(|command| {
             command.env("PATH", path).env("CACHIX_AUTH_TOKEN", "env-canary");

@@ -120,6 +120,7 @@ fn a_daemon_with_few_open_files_survives_a_crowd() {
         limited.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         *command = limited;
     });
+    world.let_hook_give_up_soon();
     let crowd: Vec<_> = (0..60).map(|_| connect(&world)).collect();
     let said = world.hook(&path, "");
     assert_eq!((said.code, said.err.as_str()), (0, ""));
@@ -190,6 +191,7 @@ fn a_daemon_that_was_suspended_takes_everything_in_when_it_goes_on() {
     let mut world = World::new(&World::command_cache("main", "", ""));
     let paths = world.valid_paths(3);
     world.start();
+    world.let_hook_give_up_soon();
     world.signal("STOP");
     for path in &paths {
         let said = world.hook(path, "");

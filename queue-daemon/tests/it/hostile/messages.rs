@@ -127,9 +127,9 @@ fn what_follows_a_good_message_is_judged_by_itself() {
 fn a_slow_client_is_cut_off_and_delays_nobody() {
     let (world, path) = stage();
     let bytes = Frame::enqueue(Source::Hook).path(&path).bytes();
+    let begun = Instant::now();
     let mut slow = connect(&world);
     slow.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-    let begun = Instant::now();
     let mut sent = bytes.iter();
     let answered = loop {
         if let Some(byte) = sent.next() {
@@ -142,7 +142,7 @@ fn a_slow_client_is_cut_off_and_delays_nobody() {
         }
         assert!(world.hook(&path, "").took < PROMPT);
     };
-    assert!(answered >= Duration::from_secs(1) && answered < Duration::from_secs(5), "{answered:?}");
+    assert!(answered >= Duration::from_secs(1) && answered < SOON, "{answered:?}");
     assert!(sent.len() > 0, "it was cut off before the end");
 }
 
@@ -150,6 +150,7 @@ fn a_slow_client_is_cut_off_and_delays_nobody() {
 #[test]
 fn a_crowd_of_silent_connections_passes() {
     let (world, path) = stage();
+    world.let_hook_give_up_soon();
     let crowd: Vec<UnixStream> = (0..1_500)
         .map_while(|_| {
             let stream = UnixStream::connect(world.path("enqueue.sock")).ok()?;

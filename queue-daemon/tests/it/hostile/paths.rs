@@ -137,10 +137,12 @@ fn a_list_too_long_for_a_message() {
     let small = world.valid_paths(1).remove(0);
     world.start();
     assert_eq!(world.ask(&["pause"]).code, 0);
+    assert_eq!(world.stop(), 0);
     let said = run(world.hook_command().args(["--tag", "huge", "-"]), paths.join("\n").as_bytes());
     assert_eq!((said.code, said.err.as_str()), (0, ""), "{said:?}");
     let in_spool = || fs::read_dir(world.path("spool")).unwrap().count();
     assert_eq!(in_spool(), 1);
+    world.start();
     wait::until(LONG, || world.list(&["--limit", "1"]).len() == 1);
     let call = world.hook(&small, "");
     assert_eq!((call.code, call.err.as_str()), (0, ""));

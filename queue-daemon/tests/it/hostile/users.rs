@@ -88,7 +88,7 @@ fn a_user_at_its_quota_waits_in_the_spool_and_holds_nobody() {
 
     assert_eq!(world.ask(&["resume"]).code, 0);
     world.until("main", "done", 6);
-    assert_eq!(world.status()["spool_files"], 0);
+    wait::until(SOON, || world.status()["spool_files"] == 0);
 }
 
 /// A spool file says who wrote it by its owner: what may not come over the socket may not come this way.

@@ -17,6 +17,7 @@ use nix_store::store::{Cursor, Filter, Page, Realisation};
 use nix_store::{FakeStore, PathInfo, Store, StoreDirs, StoreError};
 use nix_types::{DrvPath, StorePath};
 use service_kit::clock::Clock;
+use test_kit::wait;
 
 use crate::frames::{Frame, connect, hear};
 use crate::inside::ask;
@@ -40,7 +41,7 @@ fn a_derivation_that_cannot_be_understood_is_refused_and_holds_nobody() {
     put("2-good.req", Frame::enqueue(Source::Hook).path(&path));
     world.start();
     world.until("main", "done", 1);
-    assert_eq!(world.status()["spool_files"], 0);
+    wait::until(SOON, || world.status()["spool_files"] == 0);
     assert!(world.path("state/refused/1-poison.req").exists(), "kept for the operator");
     let log = world.log();
     assert!(log.contains("1-poison.req") && log.contains("cannot understand the derivation"), "{log}");
@@ -58,9 +59,9 @@ fn who_is_late_with_a_message_is_told_to_keep_it() {
     world.start();
     let bytes = Frame::enqueue(Source::Hook).path(&path).bytes();
     for sent in [0, 5, bytes.len() - 1] {
+        let begun = Instant::now();
         let mut frozen = connect(&world);
         frozen.write_all(&bytes[..sent]).unwrap();
-        let begun = Instant::now();
         let answer = hear(&mut frozen).expect("an answer, and not only the end");
         assert_eq!(answer.status, Status::Busy, "{answer:?}");
         assert_eq!(answer.text, "no whole frame within 1s");
@@ -110,7 +111,7 @@ fn a_spool_of_roots_is_told_with_its_remedy() {
         *serve = inner;
     });
     world.until("main", "done", 1);
-    assert_eq!(world.status()["spool_files"], 0);
+    wait::until(SOON, || world.status()["spool_files"] == 0);
 }
 
 /// The store has to be read from end to end to say what came of a derivation that is no more. Hooks do not wait for

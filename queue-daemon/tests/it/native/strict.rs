@@ -2,7 +2,7 @@
 //! Installed by `scripts/test-tools`; without it this says that it is skipped.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::Stdio;
 
 use test_kit::proc::Guard;
@@ -25,7 +25,7 @@ fn a_strict_s3_takes_a_closure_and_nix_reads_it() {
     let mut world = World::new("");
     let public = key(&world, "test-1");
     fs::create_dir_all(world.path("s3/bucket")).unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = test_kit::port::free();
     let mut server = tool(program);
     server.args(["--host", "127.0.0.1", "--port", &port.to_string(), "--access-key", "AKIDEXAMPLE"]);
     server.args(["--secret-key", "a secret/with+signs"]).arg(world.path("s3"));

@@ -4,7 +4,7 @@ use std::fs;
 
 use test_kit::wait;
 
-use super::stage::{Far, SCHEMES, last_errors, script, told};
+use super::stage::{Far, SCHEMES, last_errors, told};
 use crate::native::stage::{Made, made, noise, queue};
 use crate::world::{SOON, World};
 
@@ -118,7 +118,7 @@ fn a_peer_that_speaks_nonsense_is_told_of_and_let_go() {
                 "[[caches]]\nid = \"far\"\ncache_type = \"nix-copy\"\ndestination = \"{scheme}://far\"\n{QUICK}\n"
             ));
             fs::create_dir(world.path("bin")).unwrap();
-            script(&world.path("bin/ssh"), text);
+            test_kit::script::write(&world.path("bin/ssh"), text);
             let path = format!("{}:{}", world.path("bin").display(), std::env::var("PATH").unwrap());
             world.start_with(|command| {
                 command.env("PATH", path);
@@ -140,20 +140,20 @@ fn a_peer_that_speaks_nonsense_is_told_of_and_let_go() {
 #[test]
 fn a_peer_that_hangs_is_ended_after_the_time_out() {
     let mut world = World::new("");
-    world.configure("", "[[caches]]\nid = \"far\"\ncache_type = \"nix-copy\"\ndestination = \"ssh://far\"\ntimeout = \"1s\"\nbackoff = { min = \"1h\", max = \"2h\" }\n");
+    world.configure("", "[[caches]]\nid = \"far\"\ncache_type = \"nix-copy\"\ndestination = \"ssh://far\"\ntimeout = \"3s\"\nbackoff = { min = \"1h\", max = \"2h\" }\n");
     fs::create_dir(world.path("bin")).unwrap();
     let pids = world.path("pids");
     let text = format!(
         "#!/bin/sh\necho $$ >> {}\nprintf '\\313\\356\\122\\124\\0\\0\\0\\0\\007\\002\\0\\0\\0\\0\\0\\0'\nexec sleep 1000\n",
         pids.display()
     );
-    script(&world.path("bin/ssh"), &text);
+    test_kit::script::write(&world.path("bin/ssh"), &text);
     let path = format!("{}:{}", world.path("bin").display(), std::env::var("PATH").unwrap());
     world.start_with(|command| {
         command.env("PATH", path);
     });
     queue(&world, &world.valid_paths(1));
-    told(&world, "far", &["nothing moved to or from ssh://far for 1s"]);
+    told(&world, "far", &["nothing moved to or from ssh://far for 3s"]);
     let pid = fs::read_to_string(pids).unwrap().lines().next().unwrap().to_owned();
     wait::until(SOON, || !std::path::Path::new(&format!("/proc/{pid}")).exists());
 }

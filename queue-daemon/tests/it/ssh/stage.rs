@@ -1,11 +1,10 @@
 //! A machine that is reached by ssh: its sshd, its keys, its store.
 
 use std::fs;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 
-use test_kit::proc::Guard;
+use test_kit::sshd::Sshd;
 use test_kit::wait;
 
 use crate::world::{SOON, Said, World, run, tool};
@@ -15,68 +14,35 @@ pub(crate) const SCHEMES: [&str; 2] = ["ssh", "ssh-ng"];
 
 /// The other machine. Its sshd ends with it.
 pub(crate) struct Far {
-    sshd: Option<Guard>,
+    sshd: Sshd,
     root: tempfile::TempDir,
-    port: u16,
-    user: String,
 }
 
 impl Far {
     /// A machine for the paths of `world`, whose Nix is configured like this.
     pub(crate) fn new(world: &World, nix_conf: &str) -> Far {
         let root = tempfile::Builder::new().prefix("far_").tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let user =
-            String::from_utf8(tool("id").arg("-un").output().unwrap().stdout).unwrap().trim().to_owned();
-        let mut far = Far { sshd: None, root, port, user };
-        for key in ["host", "other-host", "id", "other-id"] {
-            let mut generate = tool("ssh-keygen");
-            let made =
-                generate.args(["-q", "-t", "ed25519", "-N", "", "-C", "of-a-test", "-f"]).arg(far.path(key));
-            assert!(made.status().unwrap().success());
-        }
-        fs::copy(far.path("id.pub"), far.path("authorized_keys")).unwrap();
-        far.know("host");
-        fs::create_dir(far.path("etc")).unwrap();
-        let common = "substituters =\nsandbox = false\nbuild-users-group =\n";
-        fs::write(far.path("etc/nix.conf"), format!("{common}{nix_conf}\n")).unwrap();
-        let at = |name: &str| far.path(name).display().to_string();
-        let store = world.path("nix/store");
+        let at = |name: &str| root.path().join(name).display().to_string();
+        fs::create_dir(at("etc")).unwrap();
+        fs::write(at("etc/nix.conf"), format!("{}{nix_conf}\n", test_kit::nix::SETTINGS)).unwrap();
         let config = format!(
-            "ListenAddress 127.0.0.1\nPort {port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
-             UsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nLogLevel VERBOSE\n\
-             PrintMotd no\nSetEnv NIX_STORE_DIR={} NIX_CONF_DIR={} NIX_STATE_DIR={} NIX_LOG_DIR={}\n",
-            at("host"),
-            at("authorized_keys"),
-            store.display(),
+            "SetEnv NIX_STORE_DIR={} NIX_CONF_DIR={} NIX_STATE_DIR={} NIX_LOG_DIR={}",
+            world.path("nix/store").display(),
             at("etc"),
             at("var"),
             at("log"),
         );
-        fs::write(far.path("sshd_config"), config).unwrap();
-        far.start();
-        far
+        Far { sshd: Sshd::new(root.path(), &config), root }
     }
 
-    /// Starts its sshd and waits until it listens.
+    /// Starts its sshd again and waits until it listens.
     pub(crate) fn start(&mut self) {
-        // As root, sshd insists on this folder, wherever it is configured to be.
-        if self.user == "root" {
-            fs::create_dir_all("/run/sshd").unwrap();
-        }
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("sshd.log")).unwrap();
-        let before = self.log().matches("Server listening").count();
-        let mut sshd = tool("/usr/sbin/sshd");
-        sshd.args(["-D", "-e", "-f"]).arg(self.path("sshd_config"));
-        let sshd = sshd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        self.sshd = Some(Guard::spawn(sshd).unwrap());
-        let listens = wait::comes_true(SOON, || self.log().matches("Server listening").count() > before);
-        assert!(listens, "{}", self.log());
+        self.sshd.start();
     }
 
     /// Nobody listens any more, and those who are connected are cut off.
     pub(crate) fn stop(&mut self) {
-        self.sshd.take().unwrap().kill().unwrap();
+        self.sshd.stop();
         self.cut();
     }
 
@@ -98,17 +64,16 @@ impl Far {
 
     /// Only the key of this name is known to be that of the machine.
     pub(crate) fn know(&self, key: &str) {
-        let public = fs::read_to_string(self.path(&format!("{key}.pub"))).unwrap();
-        fs::write(self.path("known_hosts"), format!("[127.0.0.1]:{} {public}", self.port)).unwrap();
+        self.sshd.know(key);
     }
 
     /// How often somebody logged in.
     pub(crate) fn logins(&self) -> usize {
-        self.log().matches("Accepted publickey").count()
+        self.sshd.logins()
     }
 
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.path("sshd.log")).unwrap_or_default()
+        self.sshd.log()
     }
 
     pub(crate) fn path(&self, below: &str) -> PathBuf {
@@ -122,13 +87,8 @@ impl Far {
 
     /// The URL of its store, with these parameters beside those of the stage.
     pub(crate) fn url(&self, scheme: &str, parameters: &str) -> String {
-        let (user, port, store) = (&self.user, self.port, self.store());
-        let key = self.path("id");
-        format!(
-            "{scheme}://{user}@127.0.0.1:{port}?remote-store={}&ssh-key={}{parameters}",
-            store.display(),
-            key.display()
-        )
+        let (address, store, key) = (self.sshd.address(), self.store(), self.path("id"));
+        format!("{scheme}://{address}?remote-store={}&ssh-key={}{parameters}", store.display(), key.display())
     }
 
     /// The parameter that believes no key but this.
@@ -209,11 +169,4 @@ pub(crate) fn told(world: &World, id: &str, parts: &[&str]) {
         last_errors(world, id).iter().any(|why| parts.iter().all(|part| why.contains(part)))
     });
     assert!(told, "{parts:?}: {:?}\n{}", last_errors(world, id), world.log());
-}
-
-/// An executable script.
-pub(crate) fn script(path: &Path, text: &str) {
-    use std::os::unix::fs::PermissionsExt;
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }

@@ -52,11 +52,12 @@ impl Session<'_> {
             Ok(_) if self.plan.has_failed(place) => Ok(()), // with something it needs
             Ok(narinfo) => {
                 self.plan.published(place);
-                if let Some(flight) = self.nodes[place].flight.take() {
-                    flight.arrived(&narinfo);
-                }
                 // Its tree of files may be large.
-                let bytes = self.nodes[place].uploaded.take().map_or(0, |uploaded| uploaded.bytes);
+                let uploaded = self.nodes[place].uploaded.take();
+                if let Some(flight) = self.nodes[place].flight.take() {
+                    flight.arrived(&narinfo, uploaded.as_ref().map(|uploaded| uploaded.key.as_str()));
+                }
+                let bytes = uploaded.map_or(0, |uploaded| uploaded.bytes);
                 self.delivered(self.nodes[place].info, &narinfo, Some(bytes));
                 Ok(())
             }
