@@ -3,6 +3,8 @@
 //! or carries (hooks, filters, attributes, submodules, helpers, transports) is ever run, a person's own repository is
 //! never written to, and everything is counted before it is written. Leaves out what the files mean.
 
+mod base;
+mod door;
 mod error;
 mod fetch;
 mod git;
@@ -12,6 +14,7 @@ mod listing;
 mod local;
 mod mirror;
 mod names;
+mod odd;
 mod places;
 mod read;
 mod remote;
@@ -20,6 +23,7 @@ mod write;
 
 use std::time::Duration;
 
+pub use base::DefaultBase;
 pub use error::{CheckoutError, Class};
 pub use fetch::{Fetched, Wanted};
 pub use mirror::{Mirror, Mirrors};

@@ -5,29 +5,33 @@
 use std::ffi::OsString;
 use std::future::Future;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
 use ci_model::attr::{Attr, AttrError};
 use ci_model::flow::EvaluationCost;
 use nix_store::process::ProcessError;
 use nix_types::{AttrPath, System};
+use service_kit::shutdown::Stop;
 use tokio::time::Instant;
 
 mod command;
 pub mod confine;
 mod jobs;
+mod lock;
 mod mark;
 mod message;
 mod once;
 mod place;
 mod record;
+mod release;
 mod resident;
 pub mod share;
 mod trail;
 mod walk;
 
 use confine::{Confine, NotConfined};
-pub use message::{is_hidden, may_pass};
+pub use message::{is_busy, is_hidden, may_pass};
 use once::Once;
 use share::NeverFits;
 pub use share::Share;
@@ -77,6 +81,14 @@ pub enum What {
     Flake {
         /// `checks`, `packages`, …; those that it does not have are no error.
         outputs: Vec<String>,
+    },
+    /// The same of a flake whose content is known beforehand, evaluated purely: it reads nothing but itself and its locked
+    /// inputs, and fetches nothing without a hash. [`run`] makes this of a flake that is not trusted.
+    LockedFlake {
+        /// As of [`What::Flake`].
+        outputs: Vec<String>,
+        /// The hash of the folder's NAR, as `sha256-…`.
+        nar_hash: String,
     },
 }
 
@@ -227,7 +239,9 @@ pub enum EvaluateError {
 }
 
 /// Evaluates, and tells `sink` all that becomes known. Each path is told once, as a job, as an error, or as one for
-/// another system; what is wrong at the root comes last.
+/// another system; what is wrong at the root comes last. When `cancel` completes, evaluators are asked to end and
+/// waited for, so that Nix ends what it builds; what is told until then counts for nothing. When the future is dropped
+/// they are killed, with all that descends from them.
 ///
 /// # Errors
 /// [`EvaluateError`]. What the expression does wrong is none: it is told as an [`Event::Error`].
@@ -238,22 +252,39 @@ pub async fn run(
     cancel: impl Future<Output = ()>,
     sink: Sink<'_>,
 ) -> Result<EvaluationCost, EvaluateError> {
+    let work = async |quit: Stop| {
+        let request = lock::locked(request, &quit).await?;
+        choose(&request, pass, doors, quit, sink).await
+    };
+    until_cancelled(cancel, work).await
+}
+
+/// Does `work`, which ends soon when it is asked to by the token that it gets, and then counts for nothing.
+async fn until_cancelled<T, W: Future<Output = Result<T, EvaluateError>>>(
+    cancel: impl Future<Output = ()>,
+    work: impl FnOnce(Stop) -> W,
+) -> Result<T, EvaluateError> {
+    let quit = Stop::new();
+    let mut work = pin!(work(quit.clone()));
     tokio::select! {
-        cost = choose(request, pass, doors, sink) => cost,
-        () = cancel => Err(EvaluateError::Cancelled),
+        done = &mut work => return done,
+        () = cancel => quit.request(),
     }
+    let _ = work.await; // nobody wants it any more
+    Err(EvaluateError::Cancelled)
 }
 
 async fn choose(
     request: &Request,
     pass: &Pass,
     doors: Doors<'_>,
+    quit: Stop,
     sink: Sink<'_>,
 ) -> Result<EvaluationCost, EvaluateError> {
     let tool = match request.nix.engine {
-        Engine::Any => jobs::find(request, pass).await?,
+        Engine::Any => jobs::find(request, pass, &quit).await?,
         Engine::Walk => None,
-        Engine::Tool => match jobs::find(request, pass).await? {
+        Engine::Tool => match jobs::find(request, pass, &quit).await? {
             None if *pass == Pass::ReadOnly => return Err(no_tool()),
             found => found,
         },
@@ -262,8 +293,8 @@ async fn choose(
     let until = end_of(Instant::now(), request.limits.wall);
     let mut tell = |event| once.tell(event);
     let cost = match tool {
-        Some(tool) => jobs::run(&tool, request, pass, doors, until, &mut tell).await?,
-        None => walk::run(request, pass, doors, until, &mut tell).await?,
+        Some(tool) => jobs::run(&tool, request, pass, doors, (until, &quit), &mut tell).await?,
+        None => walk::run(request, pass, doors, (until, &quit), &mut tell).await?,
     };
     once.finish();
     Ok(cost)
@@ -310,8 +341,9 @@ pub async fn explain_all(
     doors: Doors<'_>,
     cancel: impl Future<Output = ()>,
 ) -> Result<std::collections::BTreeMap<AttrPath, AttrError>, EvaluateError> {
-    tokio::select! {
-        errors = walk::explain(request, attrs, doors) => errors,
-        () = cancel => Err(EvaluateError::Cancelled),
-    }
+    let work = async |quit: Stop| {
+        let request = lock::locked(request, &quit).await?;
+        walk::explain(&request, attrs, doors, &quit).await
+    };
+    until_cancelled(cancel, work).await
 }

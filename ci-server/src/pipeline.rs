@@ -11,7 +11,11 @@ mod evaluations;
 mod explain;
 mod facts;
 mod graphs;
+mod places;
 mod plan;
+mod record;
+mod refused;
+mod remember;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -32,9 +36,11 @@ use crate::checkout::CheckoutError;
 use crate::drvs::DrvsError;
 use crate::evaluate::confine::Confine;
 use crate::evaluate::{Doors, EvaluateError, Limits, Nix, Share, may_pass};
-use crate::store::{Store, StoreError};
-use evaluations::{Ear, Task};
+use crate::store::{RunKey, Store, StoreError};
+use check_out::Code;
+use evaluations::{Ear, Shared, Task};
 use plan::{Plan, Planned};
+use record::Record;
 
 pub use check_out::{Base, Head};
 pub use configs::ConfigError;
@@ -48,6 +54,8 @@ pub const RESULTS_BYTES_MAX: u64 = 1 << 30;
 
 /// What a run is about, and within which bounds.
 pub struct Request {
+    /// What makes it this run and no other: [`RunKey::random`] for a person's.
+    pub key: RunKey,
     /// A checkout, or a folder in it.
     pub path: PathBuf,
     /// What wants a verdict.
@@ -58,10 +66,12 @@ pub struct Request {
     pub jobs: Vec<JobName>,
     /// Only these systems; those of the configuration where it is empty.
     pub systems: Vec<System>,
-    /// This machine's own system: for repositories without a configuration.
+    /// This machine's own system: for repositories without a configuration, unless others are asked for.
     pub local_system: System,
     /// How far the code is trusted.
     pub trust: Trust,
+    /// What a confined evaluation may fetch: prefixes of URIs. The proxy of what keeps evaluators in has the same.
+    pub allowed_uris: Vec<String>,
     /// Bounds of each evaluation.
     pub limits: Limits,
     /// Which Nix.
@@ -91,6 +101,11 @@ pub struct Request {
 impl Request {
     fn doors(&self) -> Doors<'_> {
         Doors { confine: &*self.confine, share: &self.share }
+    }
+
+    /// What a repository without a configuration is evaluated for.
+    fn default_systems(&self) -> &[System] {
+        if self.systems.is_empty() { std::slice::from_ref(&self.local_system) } else { &self.systems }
     }
 
     fn is_trusted(&self) -> bool {
@@ -146,11 +161,27 @@ pub enum RunError {
     },
     /// There is nothing to compare with.
     #[error(
-        "the base's job {job} could not be evaluated to its end ({kind}: {message}), so nothing can be said about the head; raise --timeout or --memory, or choose another --base"
+        "the base's job {job} could not be evaluated to its end ({kind}: {message}), so nothing can be said about the head; {}, or choose another --base",
+        remedy(*kind)
     )]
     BaseUnfinished {
         /// Which one.
         job: JobName,
+        /// How it ended.
+        kind: ErrorKind,
+        /// In the evaluator's words, or ours.
+        message: String,
+    },
+    /// What was evaluated could not be written, which is no fault of the code.
+    #[error(
+        "the derivations of the job {job} of the {} could not be written ({kind}: {message}), so nothing can be said about the change; {}",
+        side_text(*side), remedy(*kind)
+    )]
+    Unwritten {
+        /// Which one.
+        job: JobName,
+        /// Of which side.
+        side: Side,
         /// How it ended.
         kind: ErrorKind,
         /// In the evaluator's words, or ours.
@@ -188,6 +219,7 @@ impl RunError {
             ),
             Self::Evaluate { source, .. } => matches!(source, EvaluateError::Request { .. }),
             Self::BaseUnfinished { .. }
+            | Self::Unwritten { .. }
             | Self::Compare { .. }
             | Self::Name(_)
             | Self::Drvs(_)
@@ -212,8 +244,8 @@ impl Sides {
             error.path.is_root() && (error.kind == ErrorKind::TooLarge || may_pass(error))
         };
         if let Some((job, error)) = ends.find(|(_, error)| unfinished(error)) {
-            let message = error.message.lines().next().unwrap_or_default().to_owned();
-            return Err(RunError::BaseUnfinished { job: job.clone(), kind: error.kind, message });
+            let (kind, message) = (error.kind, first_line(error));
+            return Err(RunError::BaseUnfinished { job: job.clone(), kind, message });
         }
         let is_empty =
             |side: &[Evaluation]| side.iter().all(|of| of.attrs.is_empty() && of.errors.is_empty());
@@ -231,28 +263,48 @@ impl Sides {
     }
 }
 
-/// Says what a change touches: evaluates, compares, explains. Builds nothing.
+/// Says what a change touches: evaluates, compares, explains. Builds nothing. From the moment when both sides are there
+/// it is a run in the store, and how it ends is written down before it is given; what cannot be is a warning of the outcome.
 ///
 /// # Errors
 /// [`RunError`]. What does not evaluate is none: it is part of the outcome.
 pub async fn run(request: &Request, stop: &Stop, told: Told<'_>) -> Result<Outcome, RunError> {
     let begun = Instant::now();
     told(Progress::CheckingOut);
-    let mut code = check_out::both_sides(request, stop).await?;
+    let code = check_out::both_sides(request, stop).await?;
+    let record = Record::begin(request, &code).await;
+    let answer = answer(request, code, begun, &record, stop, told).await;
+    let answer = record.end(answer).await?;
+    forget(request);
+    Ok(answer)
+}
+
+async fn answer(
+    request: &Request,
+    mut code: Code,
+    begun: Instant,
+    record: &Record,
+    stop: &Stop,
+    told: Told<'_>,
+) -> Result<Outcome, RunError> {
     let plan = Plan::of(request, &code.checkout)?;
     code.warnings.extend(plan.warnings);
     engine::make_store(&request.nix, stop).await;
-    let sides = evaluate(request, &plan.jobs, &code.checkout, stop, told).await?;
+    let sides = evaluate(request, &plan.jobs, &code.checkout, record, stop, told).await?;
     sides.check(request)?;
     let (comparison, more) =
         explain::compare(request, &code.checkout, &plan.jobs, &sides, stop, told).await?;
+    if stop.is_requested() {
+        return Err(RunError::Cancelled);
+    }
+    code.warnings.splice(0..0, diff::incomplete(&comparison));
     code.warnings.extend(more);
+    code.warnings.extend(refused::notes(request, &comparison));
     let jobs: Vec<JobOutcome> = plan.jobs.iter().map(|job| outcome_of(job, &sides)).collect();
     let judged = match plan.skipped {
         Some(why) => diff::Judgement { verdict: Verdict::Good, reasons: vec![why], wide: false },
         None => diff::judge(&comparison, &jobs, request.max_rebuild_count),
     };
-    forget(request);
     Ok(Outcome {
         repository: code.repository,
         head: code.checkout.head.commit.clone(),
@@ -272,13 +324,15 @@ async fn evaluate(
     request: &Request,
     jobs: &[Planned],
     checkout: &Checkout,
+    record: &Record,
     stop: &Stop,
     told: Told<'_>,
 ) -> Result<Sides, RunError> {
     let mut hear = |progress| told(progress);
     let ear: Ear<'_> = Mutex::new(&mut hear);
     let tasks: Vec<Task<'_>> = jobs.iter().flat_map(|job| job.tasks(checkout)).collect();
-    let all = tasks.iter().map(|task| evaluations::evaluate(request, *task, stop, &ear));
+    let shared = Shared::of(request, &tasks);
+    let all = tasks.iter().map(|task| evaluations::evaluate(request, *task, (&shared, record), stop, &ear));
     let mut sides = Sides::default();
     for (task, evaluation) in tasks.iter().zip(try_join_all(all).await?) {
         match task.side {
@@ -320,6 +374,26 @@ fn outcome_of(job: &Planned, sides: &Sides) -> JobOutcome {
 
 fn system_list(systems: &[System]) -> String {
     systems.iter().map(System::as_str).collect::<Vec<_>>().join(" or ")
+}
+
+/// What can be done about an evaluation that did not come to its end.
+fn remedy(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::TimedOut => "raise --timeout",
+        ErrorKind::OutOfMemory => "raise --memory",
+        ErrorKind::TooLarge => "split the job",
+        ErrorKind::Crashed => {
+            "see what ends evaluators here, a machine short of memory for one, and run it again"
+        }
+        ErrorKind::Garbage => "see that the Nix on the PATH works",
+        ErrorKind::Thrown | ErrorKind::Fatal | ErrorKind::Forbidden | ErrorKind::StackOverflow => {
+            "set that right, and run it again"
+        }
+    }
+}
+
+fn first_line(error: &AttrError) -> String {
+    error.message.lines().next().unwrap_or_default().to_owned()
 }
 
 fn side_text(side: Side) -> &'static str {

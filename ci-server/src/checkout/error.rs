@@ -128,7 +128,7 @@ pub enum CheckoutError {
         source: ProcessError,
     },
     /// A file or folder of ours, or of a work tree.
-    #[error("could not {tried} {}", path.display())]
+    #[error("could not {tried} {}{}", path.display(), disk_remedy(source))]
     Disk {
         /// What was tried.
         tried: &'static str,
@@ -184,6 +184,15 @@ impl CheckoutError {
 
     pub(super) fn name(text: &str, what: &'static str, why: &'static str) -> Self {
         Self::Name { text: short(text), what, why }
+    }
+}
+
+/// What to do about a disk that refuses.
+fn disk_remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; make room on its disk",
+        io::ErrorKind::ReadOnlyFilesystem => "; its disk cannot be written to, name a folder on another one",
+        _ => "",
     }
 }
 

@@ -17,6 +17,8 @@ use super::{CheckoutError, Credential, Mirror, Mirrors, RefName, Remote};
 
 /// Between two looks at how large a mirror has become.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// What git takes for no limit of depth.
+const EVERY_DEPTH: &str = "--depth=2147483647";
 /// Most commits for one fetch.
 const WANTED_MAX: usize = 64;
 
@@ -169,7 +171,32 @@ impl Fetch<'_> {
             return Err(refused);
         }
         let specs: Vec<String> = names.iter().map(|name| format!("+{name}:{}", named(name))).collect();
-        self.run(writing, &specs, false).await
+        self.run(writing, &specs, false).await?;
+        for wanted in wanted {
+            if let Wanted::Commit { id, seen_on: Some(name) } = wanted {
+                self.keep(writing, id, name).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a commit its reference if it came with the one that it was seen on: then all of it is here.
+    async fn keep(&self, writing: &Writing<'_>, id: &CommitId, name: &RefName) -> Result<(), CheckoutError> {
+        let command = |what: &str| {
+            let tried = format!("{what} {id} in the mirror of {}", self.remote);
+            Command::of(&writing.repository, tried, self.mirrors.bounds.read)
+        };
+        let looked =
+            command("look for").args(["rev-list", "--max-count=1", id.as_str(), "--"]).answer().await;
+        // Git makes no difference between a commit that is not here and one that it cannot read.
+        if !matches!(looked, Ok(Some(_))) {
+            return Ok(());
+        }
+        let within = ["merge-base", "--is-ancestor", id.as_str(), &named(name)];
+        if command("look for").args(within).answer().await?.is_some() {
+            command("keep").args(["update-ref", &kept(id), id.as_str()]).answer().await?;
+        }
+        Ok(())
     }
 
     async fn run(&self, writing: &Writing<'_>, specs: &[String], shallow: bool) -> Result<(), CheckoutError> {
@@ -184,7 +211,8 @@ impl Fetch<'_> {
             "--no-recurse-submodules",
             "--update-shallow",
         ]);
-        let command = if shallow { command.arg("--depth=1") } else { command };
+        // All of the history, also what an earlier fetch without it left out.
+        let command = command.arg(if shallow { "--depth=1" } else { EVERY_DEPTH });
         let command =
             command.arg("--end-of-options").arg(self.remote.url()).args(specs.iter().map(String::as_str));
         let command = self.remote.allow(command, self.credential)?;

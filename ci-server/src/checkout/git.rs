@@ -127,9 +127,11 @@ pub(super) struct Command {
 }
 
 impl Command {
-    /// `git ARGS` in no repository. `tried` completes "could not …".
+    /// `git ARGS` at the root of the file system, whatever folder this program was started in: it looks at no repository,
+    /// also at none that is broken. `tried` completes "could not …".
     pub(super) fn new(tried: impl Into<String>, limit: Duration) -> Self {
         let mut spec = Spec::new("git");
+        spec.cwd = Some(PathBuf::from("/"));
         spec.env.clear = true;
         spec.grace = GRACE;
         spec.stdout_tail = ANSWER_BYTES_MAX;
@@ -346,6 +348,8 @@ fn remedy(text: &str) -> &'static str {
         "check the repository's address, and that the credential may see it"
     } else if has("fsck error") || has("object of unexpected type") {
         "the repository carries an object that git takes for malformed or hostile: remove it there"
+    } else if has("unadvertised object") {
+        "the server gives no commit by its hash: allow it there (uploadpack.allowReachableSHA1InWant), or name the branch it is on"
     } else if has("tree depth") {
         "the repository has folders nested deeper than git allows: remove them there"
     } else if has("No space left") {

@@ -145,8 +145,9 @@ impl<'a> Count<'a> {
         }
         if entry.size > self.bounds.file_bytes {
             return refuse(format!(
-                "has {} bytes, more than the limit of {}",
-                entry.size, self.bounds.file_bytes
+                "has {}, more than the limit of {}; have git ignore it (.gitignore), or take it out of the repository",
+                size(entry.size),
+                size(self.bounds.file_bytes)
             ));
         }
         self.entries += 1 + new_folders(&self.last, &entry.path);
@@ -212,6 +213,15 @@ fn is_ignored(c: char) -> bool {
     matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}')
 }
 
+/// Of a file, in words: what is large in units that people know as well.
+pub(super) fn size(bytes: u64) -> String {
+    match bytes >> 20 {
+        0..10 => format!("{bytes} bytes"),
+        mib @ 10..10_240 => format!("{mib} MiB ({bytes} bytes)"),
+        mib => format!("{} GiB ({bytes} bytes)", mib >> 10),
+    }
+}
+
 pub(super) fn refused(tree: &str, path: &[u8], why: String) -> CheckoutError {
     CheckoutError::Entry { tree: tree.to_owned(), path: shown(path), why }
 }
@@ -219,6 +229,14 @@ pub(super) fn refused(tree: &str, path: &[u8], why: String) -> CheckoutError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_said_in_units_that_people_know() {
+        let said = [999, 1_153_433_600, 1 << 30, 20 << 30].map(size);
+        let expected = ["999 bytes", "1100 MiB (1153433600 bytes)", "1024 MiB (1073741824 bytes)"];
+        assert_eq!(said[..3], expected);
+        assert_eq!(said[3], "20 GiB (21474836480 bytes)");
+    }
 
     #[test]
     fn names_that_mean_something_are_refused() {

@@ -7,14 +7,17 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use tempfile::TempDir;
-
 use super::CheckoutError;
+use super::error::shown;
 use super::git::{Command, Repository};
 use super::hash::Format;
+use super::odd::{self, Odd};
 
 /// Largest of git's small files that is read, in bytes.
 const SMALL_FILE_MAX: u64 = 64 * 1024;
+
+/// Files of a repository that git reads, besides references and objects.
+const READ: [&str; 5] = ["config", "packed-refs", "shallow", "info/exclude", "objects/info/alternates"];
 
 /// Where a repository on this machine keeps its things.
 #[derive(Clone, Debug)]
@@ -74,7 +77,17 @@ impl Layout {
         if !layout.common.join("objects").is_dir() {
             return Err(no_repository(&layout.common, "its folder `objects` is not there; it is damaged"));
         }
-        Ok(layout)
+        match layout.odd() {
+            Some(odd) => Err(odd.unread()),
+            None => Ok(layout),
+        }
+    }
+
+    /// What git would open and is no file.
+    fn odd(&self) -> Option<Odd> {
+        let files = READ.iter().map(|name| self.common.join(name)).chain([self.git_dir.join("HEAD")]);
+        let mut odd = files.filter_map(|path| Odd::at(&path));
+        odd.next().or_else(|| odd::below(&self.common.join("refs")).into_iter().next())
     }
 
     /// How its objects are named.
@@ -93,7 +106,8 @@ impl Layout {
             && storage != "files"
         {
             let why = format!(
-                "it keeps its references as {storage:?}; migrate it by `git refs migrate --ref-format=files`"
+                "it keeps its references as {}; migrate it by `git refs migrate --ref-format=files`",
+                shown(storage.as_bytes())
             );
             return Err(no_repository(&self.common, &why));
         }
@@ -102,31 +116,21 @@ impl Layout {
             Some("sha256") => Ok(Format::Sha256),
             Some(other) => Err(no_repository(
                 &self.common,
-                &format!("its objects are named by {other:?}; sha1 or sha256 is expected"),
+                &format!("its objects are named by {}; sha1 or sha256 is expected", shown(other.as_bytes())),
             )),
         }
     }
 
-    /// A bare repository of ours, below `folder`, that has this one's references and reads its objects.
-    pub(super) fn shadow(
-        &self,
-        folder: &Path,
-        format: Format,
-    ) -> Result<(TempDir, Repository), CheckoutError> {
-        let dir = tempfile::Builder::new()
-            .prefix("look-")
-            .tempdir_in(folder)
-            .map_err(CheckoutError::disk("make a folder in", folder))?;
-        let path = dir.path();
+    /// Makes a folder of ours a bare repository that has this one's references and reads its objects.
+    pub(super) fn shadow(&self, path: &Path, format: Format) -> Result<Repository, CheckoutError> {
         self.fill(path, format).map_err(CheckoutError::disk("write in", path))?;
         let shallow = self.common.join("shallow");
-        let repository = Repository {
+        Ok(Repository {
             git_dir: path.to_owned(),
             objects: Some(self.common.join("objects")),
             shallow: shallow.is_file().then_some(shallow),
             name: self.root.as_ref().unwrap_or(&self.common).display().to_string(),
-        };
-        Ok((dir, repository))
+        })
     }
 
     fn fill(&self, path: &Path, format: Format) -> io::Result<()> {
@@ -155,7 +159,8 @@ pub(super) fn bare(path: &Path, format: Format) -> io::Result<()> {
     fs::write(path.join("HEAD"), "ref: refs/heads/none\n")
 }
 
-fn is_git_dir(path: &Path) -> bool {
+/// Does git take a folder for one of its own?
+pub(super) fn is_git_dir(path: &Path) -> bool {
     path.join("HEAD").symlink_metadata().is_ok()
         && path.join("objects").is_dir()
         && path.join("refs").is_dir()

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::git::Repository;
 use super::hash::{Format, hex};
 use super::local::{Layout, bare};
-use super::{Bounds, CheckoutError, Remote};
+use super::{Bounds, CheckoutError, Remote, door};
 
 /// Between two tries to take a lock that another run holds.
 const LOCK_EVERY: Duration = Duration::from_millis(50);
@@ -23,7 +23,9 @@ const LOCK_EVERY: Duration = Duration::from_millis(50);
 const MARKER: &str = ".ekaci-mirrors";
 /// In a mirror: a fetch began and has not ended.
 const FETCHING: &str = "fetching";
-/// In a folder that reads somebody else's objects: locked while it is used.
+/// Beginning of a folder that reads somebody else's objects.
+const LOOK: &str = "look-";
+/// In it: locked while it is used.
 const LOOK_LOCK: &str = "lock";
 
 /// The folder of all mirrors.
@@ -58,25 +60,25 @@ impl Mirrors {
     /// [`CheckoutError::NotOurs`] for a folder with other things in it; [`CheckoutError::Disk`].
     pub fn open(folder: &Path, bounds: Bounds, clock: Clock) -> Result<Self, CheckoutError> {
         own(folder, MARKER)?;
-        let list = fs::read_dir(folder).map_err(CheckoutError::disk("list", folder))?;
-        for entry in list.filter_map(Result::ok) {
-            let path = entry.path();
-            let is_look = entry.file_name().to_string_lossy().starts_with("look-");
-            if is_look && File::open(path.join(LOOK_LOCK)).is_ok_and(|lock| lock.try_lock().is_ok()) {
-                fs::remove_dir_all(&path).map_err(CheckoutError::disk("remove", &path))?;
-            }
-        }
+        clean(folder).map_err(CheckoutError::disk("clean up", folder))?;
         Ok(Self { folder: folder.to_owned(), bounds, clock })
     }
 
     /// A repository on this machine, read where it is.
     pub(super) async fn look(&self, layout: &Layout) -> Result<(Mirror, Format), CheckoutError> {
         let format = layout.format(self.bounds.read).await?;
-        let (dir, repository) = layout.shadow(&self.folder, format)?;
-        let path = dir.path().join(LOOK_LOCK);
-        let lock = File::create(&path).map_err(CheckoutError::disk("write", &path))?;
-        lock.lock().map_err(CheckoutError::disk("lock", &path))?;
+        let (dir, lock) = self.claim().map_err(CheckoutError::disk("make a folder in", &self.folder))?;
+        let repository = layout.shadow(dir.path(), format)?;
         Ok((self.mirror(repository, Hold::Shadow(dir, lock)), format))
+    }
+
+    /// An empty folder that nobody takes away.
+    fn claim(&self) -> io::Result<(TempDir, File)> {
+        let _door = door::enter(&self.folder, MARKER)?;
+        let dir = tempfile::Builder::new().prefix(LOOK).tempdir_in(&self.folder)?;
+        let lock = File::create(dir.path().join(LOOK_LOCK))?;
+        lock.lock()?;
+        Ok((dir, lock))
     }
 
     fn mirror(&self, repository: Repository, hold: Hold) -> Mirror {
@@ -186,6 +188,25 @@ impl Writing<'_> {
         let reading = self.mirrors.lock(&path, Mode::Shared, &self.remote).await?;
         Ok(self.mirrors.mirror(self.repository.clone(), Hold::Mirror(reading)))
     }
+}
+
+/// Removes the folders that nobody reads with any more. One without a lock was never locked: its maker was killed.
+fn clean(folder: &Path) -> io::Result<()> {
+    let _door = door::enter_alone(folder, MARKER)?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with(LOOK) {
+            continue;
+        }
+        let is_held = match File::open(entry.path().join(LOOK_LOCK)) {
+            Ok(lock) => matches!(lock.try_lock(), Err(TryLockError::WouldBlock)),
+            Err(_) => false,
+        };
+        if !is_held {
+            door::removed(fs::remove_dir_all(entry.path()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes a folder ours, readable by nobody else.

@@ -1,6 +1,7 @@
 //! Where checkouts lie. A tree's content is written once and used by all who want the same tree, in this process and in
 //! others; whoever uses it holds a lock, and what nobody holds is kept until the room is needed. What a killed process
-//! left half written is removed at the next start. Only what we made, in a folder that carries our mark, is removed.
+//! left half written is removed at the next start. What was written before the machine was last started is written anew: a
+//! power cut may have emptied its files. Only what we made, in a folder that carries our mark, is removed.
 //!
 //! The files of a tree lie in `TREE/source`: Nix names what it copies after the last folder of its path, and that name
 //! must not change with the tree.
@@ -14,12 +15,13 @@ use std::time::Duration;
 use ci_model::flow::Source;
 use ci_model::id::{CommitId, TreeId};
 use service_kit::clock::Clock;
+use service_kit::lock::is_at;
 use tokio::task::spawn_blocking;
 
 use super::links::{LEADS_OUT, Links, leading_out};
 use super::listing::{self, Entry, Kind, refused};
 use super::mirror::own;
-use super::{Bounds, CheckoutError, Mirror, write};
+use super::{Bounds, CheckoutError, Mirror, door, write};
 
 /// Says that a folder is ours.
 const MARKER: &str = ".ekaci-checkouts";
@@ -29,6 +31,8 @@ const DRAFT: &str = "draft-";
 const FILES: &str = "source";
 /// Between two tries to take a lock that another run holds for a moment.
 const LOCK_EVERY: Duration = Duration::from_millis(20);
+/// Says which start of the machine this is; there is none where the kernel does not say.
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 /// What an entry takes on disk besides its content, in bytes.
 const ENTRY_BYTES: u64 = 4096;
 
@@ -38,6 +42,7 @@ pub struct Places {
     folder: Arc<Path>,
     bounds: Bounds,
     clock: Clock,
+    boot: Arc<str>,
 }
 
 /// A checkout in use: it stays as it is until this is dropped.
@@ -66,34 +71,45 @@ impl Places {
     pub fn open(folder: &Path, bounds: Bounds, clock: Clock) -> Result<Self, CheckoutError> {
         own(folder, MARKER)?;
         let folder = fs::canonicalize(folder).map_err(CheckoutError::disk("look at", folder))?;
-        let places = Self { folder: folder.into(), bounds, clock };
+        let boot = fs::read_to_string(BOOT).unwrap_or_default().trim().into();
+        let places = Self { folder: folder.into(), bounds, clock, boot };
         places.clean().map_err(CheckoutError::disk("clean up", &places.folder))?;
         Ok(places)
     }
 
     /// Removes drafts that nobody writes any more, and what is too much.
     fn clean(&self) -> io::Result<()> {
+        let _door = door::enter_alone(&self.folder, MARKER)?;
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
             let is_lock = path.extension().is_some_and(|extension| extension == "lock");
-            if is_lock && is_draft(&path) && File::open(&path).is_ok_and(|lock| lock.try_lock().is_ok()) {
+            if is_lock
+                && is_draft(&path)
+                && let Ok(lock) = File::open(&path)
+                && lock.try_lock().is_ok()
+            {
                 remove(&path.with_extension(""))?;
-                fs::remove_file(&path)?;
+                door::removed(fs::remove_file(&path))?;
             }
         }
-        self.evict()
+        self.shrink()
+    }
+
+    /// Removes what is too much.
+    fn evict(&self) -> io::Result<()> {
+        let _door = door::enter_alone(&self.folder, MARKER)?;
+        self.shrink()
     }
 
     /// Removes what was not used for longest, until what is kept is no more than it may be.
-    fn evict(&self) -> io::Result<()> {
+    fn shrink(&self) -> io::Result<()> {
         let mut kept = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
             let is_lock = path.extension().is_some_and(|extension| extension == "lock");
             if is_lock && !is_draft(&path) {
                 let Ok(meta) = fs::metadata(&path) else { continue };
-                let bytes = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u64>().ok());
-                kept.push((meta.modified()?, bytes.unwrap_or(0), path));
+                kept.push((meta.modified()?, noted(&path).0, path));
             }
         }
         kept.sort();
@@ -103,7 +119,7 @@ impl Places {
                 break;
             }
             let Ok(lock) = File::open(&lock_path) else { continue };
-            if lock.try_lock().is_ok() && is_same(&lock, &lock_path) {
+            if lock.try_lock().is_ok() && is_at(&lock, &lock_path) {
                 let doomed = self.folder.join(format!("{DRAFT}{}", file_name(&lock_path.with_extension(""))));
                 // First out of the way under a name that the next start removes as well.
                 let doomed_lock = doomed.with_extension("lock");
@@ -136,8 +152,8 @@ impl Places {
             match lock.try_lock_shared() {
                 Err(TryLockError::WouldBlock) => self.clock.sleep(LOCK_EVERY).await,
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
-                Ok(()) if !is_same(&lock, &lock_path) => {}
-                Ok(()) if !folder.is_dir() => return Ok(None),
+                Ok(()) if !is_at(&lock, &lock_path) => {}
+                Ok(()) if !folder.is_dir() || !self.is_sound(&lock_path) => return Ok(None),
                 Ok(()) => {
                     let now = self.clock.now().as_ms().max(0).unsigned_abs();
                     let now = std::time::SystemTime::UNIX_EPOCH + Duration::from_millis(now);
@@ -153,6 +169,7 @@ impl Places {
     pub(super) fn draft(&self) -> Result<Draft, CheckoutError> {
         self.evict().map_err(CheckoutError::disk("clean up", &self.folder))?;
         let failed = |source| CheckoutError::disk("make a folder in", &self.folder)(source);
+        let _door = door::enter(&self.folder, MARKER).map_err(failed)?;
         let file = tempfile::Builder::new()
             .prefix(DRAFT)
             .suffix(".lock")
@@ -183,9 +200,12 @@ impl Places {
             let open = File::options().read(true).write(true).create(true).truncate(false).open(&lock_path);
             let lock = open.map_err(failed)?;
             match lock.try_lock() {
-                Ok(()) if is_same(&lock, &lock_path) && !place.join(FILES).exists() => {
-                    fs::write(&lock_path, format!("{bytes}\n")).map_err(failed)?;
-                    remove(&place).map_err(failed)?; // what has no files is no checkout
+                Ok(())
+                    if is_at(&lock, &lock_path)
+                        && !(place.join(FILES).exists() && self.is_sound(&lock_path)) =>
+                {
+                    remove(&place).map_err(failed)?; // before it is said that what lies there is sound
+                    fs::write(&lock_path, format!("{bytes}\n{}\n", self.boot)).map_err(failed)?;
                     seal(&draft.place()).map_err(failed)?;
                     fs::rename(draft.place(), &place).map_err(failed)?;
                 }
@@ -195,6 +215,21 @@ impl Places {
             }
         }
     }
+}
+
+impl Places {
+    /// Was it written since the machine was started? Nothing that a checkout is made of is flushed.
+    fn is_sound(&self, lock_path: &Path) -> bool {
+        noted(lock_path).1 == *self.boot
+    }
+}
+
+/// What a checkout's lock says: its size in bytes, and in which life of the machine it was written.
+fn noted(lock_path: &Path) -> (u64, String) {
+    let text = fs::read_to_string(lock_path).unwrap_or_default();
+    let mut lines = text.lines();
+    let bytes = lines.next().and_then(|line| line.trim().parse().ok()).unwrap_or(0);
+    (bytes, lines.next().unwrap_or_default().to_owned())
 }
 
 impl Draft {
@@ -277,13 +312,6 @@ fn is_draft(path: &Path) -> bool {
 
 fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// Is the file that was locked still the one at this path?
-fn is_same(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let (Ok(ours), Ok(there)) = (file.metadata(), fs::metadata(path)) else { return false };
-    (ours.dev(), ours.ino()) == (there.dev(), there.ino())
 }
 
 fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {

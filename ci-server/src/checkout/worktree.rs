@@ -20,6 +20,7 @@ use super::hash::{Folder, Format, unhex};
 use super::links::{LEADS_OUT, Links, leading_out};
 use super::listing::{Count, Entry, Kind, LINK_BYTES_MAX, refused};
 use super::local::Layout;
+use super::odd::{self, Odd, Searching};
 use super::places::{Draft, disk_bytes};
 use super::write::{self, Descent};
 use super::{Bounds, CheckoutError, Mirror, Mirrors, Placed, Places, Rev};
@@ -30,15 +31,6 @@ const READ_AGAIN_MAX: u32 = 5;
 const INDEX_BYTES_MAX: u64 = 1 << 30;
 /// What a snapshot is called in messages before its tree is known.
 const WORK_TREE: &str = "the work tree";
-/// Where the default branch is looked for, in this order.
-const DEFAULT_BRANCHES: [&str; 5] = [
-    "refs/remotes/origin/HEAD",
-    "refs/remotes/origin/main",
-    "refs/remotes/origin/master",
-    "refs/heads/main",
-    "refs/heads/master",
-];
-
 /// A person's own checkout.
 #[derive(Clone, Debug)]
 pub struct Worktree {
@@ -82,46 +74,25 @@ impl Worktree {
         &self.mirror
     }
 
+    /// Was only the end of its history cloned?
+    #[must_use]
+    pub fn is_shallow(&self) -> bool {
+        self.mirror.repository.shallow.is_some()
+    }
+
     /// The commit that a person means.
     ///
     /// # Errors
     /// [`CheckoutError::Absent`] when it names none.
     pub async fn resolve(&self, rev: &Rev) -> Result<CommitId, CheckoutError> {
         let place = self.root.display().to_string();
-        let remedy = "look at `git log --oneline --all`, or run `git fetch`";
+        let remedy = if self.is_shallow() {
+            "this clone is shallow: run `git fetch --unshallow`, or look at `git log --oneline --all`"
+        } else {
+            "look at `git log --oneline --all`, or run `git fetch`"
+        };
         let absent = || CheckoutError::Absent { place, what: format!("commit that is called {rev}"), remedy };
         self.mirror.commit(rev.as_str()).await?.ok_or_else(absent)
-    }
-
-    /// What a person most likely wants `head` (`None`: the work tree, which holds `tree`) compared with: the last commit
-    /// that it shares with the default branch, which is the first there is of `origin/HEAD`, `origin/main`, `origin/master`,
-    /// `main` and `master`. Where `head` is that commit itself, it is the commit before it; for a work tree that differs
-    /// from its `HEAD`, `HEAD` itself. `None` when there is nothing before.
-    ///
-    /// # Errors
-    /// [`CheckoutError`] when git fails.
-    pub async fn default_base(
-        &self,
-        head: Option<&CommitId>,
-        tree: &TreeId,
-    ) -> Result<Option<CommitId>, CheckoutError> {
-        let at = match head {
-            Some(commit) => Some(commit.clone()),
-            None => self.mirror.commit("HEAD").await?,
-        };
-        let Some(at) = at else { return Ok(None) };
-        let mut shared = None;
-        for branch in DEFAULT_BRANCHES {
-            if let Some(tip) = self.mirror.commit(branch).await? {
-                shared = self.mirror.merge_base(&at, &tip).await?;
-                break;
-            }
-        }
-        match shared {
-            Some(shared) if shared != at => Ok(Some(shared)),
-            _ if head.is_none() && self.mirror.tree(&at).await? != *tree => Ok(Some(at)),
-            _ => self.mirror.commit(&format!("{at}^")).await,
-        }
     }
 
     /// Writes what lies in the work tree now, tracked or not but not ignored, into a folder.
@@ -150,19 +121,46 @@ impl Worktree {
         Ok(Snapshot { placed: places.keep(draft, None, &tree, bytes).await?, left_out })
     }
 
-    /// What git knows of, and what it does not ignore.
+    /// What git knows of, and what it does not ignore. Git waits for a pipe that it finds for a file, so somebody else looks
+    /// for those meanwhile.
     async fn found(&self) -> Result<BTreeMap<Vec<u8>, Known>, CheckoutError> {
         self.copy_index()?;
+        let excludes = self.persons_excludes().await?;
+        tokio::select! {
+            biased;
+            found = self.listed(excludes.as_deref()) => found,
+            odd = self.odd(excludes.as_deref()) => Err(odd.refused(WORK_TREE, &self.root)),
+        }
+    }
+
+    /// What git would wait for; nothing comes where there is none.
+    async fn odd(&self, excludes: Option<&Path>) -> Odd {
+        let searching = Searching::default();
+        let (root, over) = (self.root.clone(), searching.over());
+        // Where there is no thread for it, git's time limit is left.
+        let found = spawn_blocking(move || odd::in_work_tree(&root, &over)).await.unwrap_or_default();
+        for odd in found {
+            let folder = odd.path.parent().unwrap_or(&self.root).strip_prefix(&self.root);
+            // Behind `./` no name means anything to git.
+            let folder = Path::new(".").join(folder.unwrap_or(Path::new("")));
+            let asked = self.listing("ask what git ignores", excludes);
+            let asked = asked.args(["check-ignore", "--quiet", "--no-index", "--"]).arg(&folder);
+            // What git ignores it does not open.
+            if folder == Path::new(".") || !matches!(asked.answer().await, Ok(Some(_))) {
+                return odd;
+            }
+        }
+        std::future::pending().await
+    }
+
+    async fn listed(&self, excludes: Option<&Path>) -> Result<BTreeMap<Vec<u8>, Known>, CheckoutError> {
         let tried = format!("list the files of {}", self.root.display());
-        let staged = self.listing(&tried).args(["ls-files", "-z", "--stage", "-t", "--full-name"]);
+        let staged = self.listing(&tried, None).args(["ls-files", "-z", "--stage", "-t", "--full-name"]);
         let limit = self.mirror.bounds.clone();
         let mut found =
             staged.stream(&self.mirror.clock, Vec::new(), move |from| known(from, &limit)).await?;
-        let mut others =
-            self.listing(&tried).args(["ls-files", "-z", "--others", "--exclude-standard", "--full-name"]);
-        if let Some(path) = self.persons_excludes().await? {
-            others = others.setting("core.excludesFile", path);
-        }
+        let others = self.listing(&tried, excludes);
+        let others = others.args(["ls-files", "-z", "--others", "--exclude-standard", "--full-name"]);
         let limit = self.mirror.bounds.clone();
         let others = others.stream(&self.mirror.clock, Vec::new(), move |from| records(from, &limit)).await?;
         for path in others {
@@ -171,31 +169,45 @@ impl Worktree {
         Ok(found)
     }
 
-    fn listing(&self, tried: &str) -> Command {
-        let command = self.mirror.git(tried).env("GIT_WORK_TREE", &self.root).setting("core.bare", "false");
+    /// A look at the work tree; `excludes` is a file with what is ignored besides.
+    fn listing(&self, tried: &str, excludes: Option<&Path>) -> Command {
+        let mut command =
+            self.mirror.git(tried).env("GIT_WORK_TREE", &self.root).setting("core.bare", "false");
+        if let Some(path) = excludes {
+            command = command.setting("core.excludesFile", path);
+        }
         command.cwd(&self.root).within(self.mirror.bounds.list, STUCK)
     }
 
     fn copy_index(&self) -> Result<(), CheckoutError> {
         let to = &self.mirror.repository.git_dir;
-        let copy = |from: &Path, name: &Path| match fs::metadata(from) {
-            Ok(meta) if meta.is_file() && meta.len() <= INDEX_BYTES_MAX => {
-                fs::copy(from, to.join(name)).map(drop)
-            }
-            Ok(_) => Err(io::Error::other("a file of at most 1 GiB was expected")),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
+        let copy = |from: &Path, name: &Path| {
+            let copied = match fs::metadata(from) {
+                Ok(meta) if meta.is_file() && meta.len() <= INDEX_BYTES_MAX => {
+                    fs::copy(from, to.join(name)).map(drop)
+                }
+                Ok(_) => Err(io::Error::other("a file of at most 1 GiB was expected")),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                Err(error) => Err(error),
+            };
+            copied.map_err(|source| match source.kind() {
+                // That is about our side.
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    CheckoutError::disk("write", &to.join(name))(source)
+                }
+                _ => CheckoutError::disk("copy", from)(source),
+            })
         };
         let index = self.layout.git_dir.join("index");
-        copy(&index, Path::new("index")).map_err(CheckoutError::disk("copy", &index))?;
+        copy(&index, Path::new("index"))?;
         let exclude = self.layout.common.join("info/exclude");
-        copy(&exclude, Path::new("info/exclude")).map_err(CheckoutError::disk("copy", &exclude))?;
+        copy(&exclude, Path::new("info/exclude"))?;
         let list =
             fs::read_dir(&self.layout.git_dir).map_err(CheckoutError::disk("list", &self.layout.git_dir))?;
         for entry in list.filter_map(Result::ok) {
             let name = entry.file_name();
             if name.as_bytes().starts_with(b"sharedindex.") {
-                copy(&entry.path(), Path::new(&name)).map_err(CheckoutError::disk("copy", &entry.path()))?;
+                copy(&entry.path(), Path::new(&name))?;
             }
         }
         Ok(())
@@ -206,7 +218,9 @@ impl Worktree {
         let Some(home) = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute()) else {
             return Ok(None);
         };
-        let config = std::env::var_os("XDG_CONFIG_HOME").map_or_else(|| home.join(".config"), PathBuf::from);
+        let config =
+            std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|config| config.is_absolute());
+        let config = config.unwrap_or_else(|| home.join(".config"));
         let tried = "read the person's own configuration of git";
         for file in [home.join(".gitconfig"), config.join("git/config")] {
             if !file.is_file() {
@@ -215,8 +229,9 @@ impl Worktree {
             let command = Command::new(tried, self.mirror.bounds.read).env("HOME", &home);
             let command = command.args(["config", "--includes", "--type=path", "--file"]).arg(&file);
             if let Some(answer) = command.args(["--get", "core.excludesFile"]).answer().await? {
-                let text = answer.strip_suffix(b"\n").unwrap_or(&answer);
-                return Ok(Some(PathBuf::from(std::ffi::OsStr::from_bytes(text))));
+                let path =
+                    Path::new(std::ffi::OsStr::from_bytes(answer.strip_suffix(b"\n").unwrap_or(&answer)));
+                return Odd::at(path).map_or_else(|| Ok(Some(path.to_owned())), |odd| Err(odd.unread()));
             }
         }
         let usual = config.join("git/ignore");
@@ -225,8 +240,7 @@ impl Worktree {
 }
 
 /// What may be the matter with a listing that takes too long.
-const STUCK: &str = "the work tree is too large or its disk too slow for the limit, or git waits for a pipe: look for one by \
-                     `find . -name .gitignore -type p`, and remove it";
+const STUCK: &str = "the work tree is too large or its disk too slow for the limit";
 
 /// What the index says of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]

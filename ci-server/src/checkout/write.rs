@@ -145,8 +145,9 @@ pub(super) fn file(
             Err(source) => return Err(reading(Errno::from_io_error(&source).unwrap_or(Errno::IO))),
         };
         look(&buffer[..size]);
-        file.write_all(&buffer[..size])
-            .map_err(CheckoutError::disk("write", Path::new(OsStr::from_bytes(path))))?;
+        if let Err(source) = file.write_all(&buffer[..size]) {
+            return Err(to.failed("write", path)(Errno::from_io_error(&source).unwrap_or(Errno::IO)));
+        }
         bytes += size as u64;
     }
     let mode = Mode::from_raw_mode(if executable { 0o555 } else { 0o444 });

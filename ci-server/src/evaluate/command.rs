@@ -3,10 +3,11 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix_store::process::{Spec, Stdin};
+use nix_store::process::{Killed, Spec, Stdin};
 use nix_types::AttrPath;
 use serde::Serialize;
 
@@ -15,8 +16,11 @@ use super::place::Place;
 use super::record::META_LIST_MAX;
 use super::{EvaluateError, Request, What};
 
-/// Between the request to end and the end.
-const GRACE: Duration = Duration::from_millis(500);
+/// Between the request to end and the end: Nix has to end what it builds.
+const GRACE: Duration = Duration::from_secs(2);
+/// An evaluator tells of each attribute at least twice. So short is noticed by nobody, and is far below the time between two
+/// looks at its memory; longer would save little more.
+const GATHER: Duration = Duration::from_millis(5);
 /// Address space that an evaluator may have above its memory: its libraries, its stack, and heap that it only reserves.
 const ADDRESS_SPACE_SLACK_BYTES: u64 = 1 << 30;
 const WALK: &str = include_str!("walk.nix");
@@ -34,13 +38,17 @@ pub(crate) struct Task<'a> {
     pub(crate) is_bare: bool,
     /// Write `.drv` files.
     pub(crate) writes: bool,
+    /// Have the whole way to an error told.
+    pub(crate) tells_way: bool,
 }
 
 /// Which value.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Data<'a> {
+struct RootData<'a> {
     file: Option<&'a Path>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    done: Option<&'a Path>,
     flake: Option<String>,
     outputs: &'a [String],
     attr_path: &'a [String],
@@ -72,16 +80,20 @@ pub(crate) fn evaluator(task: &Task<'_>, confine: &dyn Confine) -> Result<Spec, 
     if task.writes {
         spec = spec.arg("--read-write-mode");
     }
+    if task.tells_way {
+        spec = spec.arg("--show-trace");
+    }
     spec = spec.args(options(request)).arg("-");
     spec.stdin = Stdin::Bytes(expression(task, file.as_deref())?.into_bytes());
-    finish(spec, request, store, confine)
+    finish(spec, request, store, None, confine)
 }
 
-/// What all evaluators have in common.
+/// What all evaluators have in common. `reads` is what it reads beside the checkout.
 pub(crate) fn finish(
     mut spec: Spec,
     request: &Request,
     store: StoreUse,
+    reads: Option<PathBuf>,
     confine: &dyn Confine,
 ) -> Result<Spec, EvaluateError> {
     bare_environment(&mut spec, request);
@@ -91,10 +103,11 @@ pub(crate) fn finish(
     }
     spec.cwd = Some(PathBuf::from("/"));
     spec.silent = Some(request.limits.attr_wall);
-    spec.grace = GRACE;
+    (spec.grace, spec.killed) = (GRACE, Killed::Descendants);
     (spec.stdout_tail, spec.stderr_tail) = (0, 0);
-    let needs =
-        Needs { reads: vec![request.folder.clone()], store, memory_bytes: Some(address_space(request)) };
+    spec.gather = GATHER;
+    let reads = std::iter::once(request.folder.clone()).chain(reads).collect();
+    let needs = Needs { reads, store, memory_bytes: Some(address_space(request)) };
     Ok(confine.confine(spec, &needs)?)
 }
 
@@ -126,14 +139,27 @@ pub(crate) fn options(request: &Request) -> Vec<OsString> {
     }
     set("allow-import-from-derivation", if request.allow_ifd { "true" } else { "false" });
     set("eval-cache", "false");
-    if matches!(request.what, What::Flake { .. }) {
+    let (is_flake, is_pure) = match request.what {
+        What::File { .. } => (false, false),
+        What::Flake { .. } => (true, false),
+        What::LockedFlake { .. } => (true, true),
+    };
+    if is_flake {
         set("extra-experimental-features", "flakes nix-command");
+    }
+    if is_pure {
+        set("pure-eval", "true");
     }
     if !request.is_trusted {
         set("restrict-eval", "true");
         set("allowed-uris", &request.allowed_uris.join(" "));
-        options.push("-I".into());
-        options.push(request.folder.clone().into());
+        // The daemon has ways out that are not ours: no cache is asked for a hash that outsiders chose.
+        set("substitute", "false");
+        set("allow-unsafe-native-code-during-evaluation", "false");
+        if !is_pure {
+            options.push("-I".into());
+            options.push(request.folder.clone().into());
+        }
     }
     options
 }
@@ -170,29 +196,45 @@ fn expression(task: &Task<'_>, file: Option<&Path>) -> Result<String, EvaluateEr
     ))
 }
 
-/// The value of a request as an expression by itself, for an engine that walks by itself.
-pub(crate) fn root_expression(request: &Request) -> Result<String, EvaluateError> {
+/// The value of a request as an expression by itself, for an engine that walks by itself; without what the file `done`
+/// lists.
+pub(crate) fn root_expression(request: &Request, done: Option<&Path>) -> Result<String, EvaluateError> {
     let file = file(request)?;
-    let data = string(&json(request, &root_data(request, file.as_deref()))?);
+    let data = RootData { done, ..root_data(request, file.as_deref()) };
+    let data = string(&json(request, &data)?);
     let root = if file.is_some() {
         format!("select ({FILE_ROOT}) data.attrPath")
     } else {
         format!("builtins.mapAttrs (_: value: shown (builtins.mapAttrs (_: shown) value)) ({FLAKE_ROOT})")
     };
+    let root = if done.is_some() { format!("left ({DONE}) ({root})") } else { root };
     Ok(format!("let data = builtins.fromJSON {data}; {SELECT} in {root}"))
 }
 
-fn root_data<'a>(request: &'a Request, file: Option<&'a Path>) -> Data<'a> {
+fn root_data<'a>(request: &'a Request, file: Option<&'a Path>) -> RootData<'a> {
     let (attr_path, outputs): (&[String], &[String]) = match &request.what {
         What::File { attr_path, .. } => (attr_path.components(), &[]),
-        What::Flake { outputs } => (&[], outputs),
+        What::Flake { outputs } | What::LockedFlake { outputs, .. } => (&[], outputs),
     };
-    Data {
+    RootData {
         file,
-        flake: file.is_none().then(|| format!("path:{}", percent(&request.folder))),
+        done: None,
+        flake: flake(request),
         outputs,
         attr_path,
         systems: request.systems.as_ref().map(|all| all.iter().map(|system| system.as_str()).collect()),
+    }
+}
+
+/// The reference of a flake.
+fn flake(request: &Request) -> Option<String> {
+    let path = || format!("path:{}", percent(request.folder.as_os_str().as_bytes()));
+    match &request.what {
+        What::File { .. } => None,
+        What::Flake { .. } => Some(path()),
+        What::LockedFlake { nar_hash, .. } => {
+            Some(format!("{}?narHash={}", path(), percent(nar_hash.as_bytes())))
+        }
     }
 }
 
@@ -204,10 +246,11 @@ fn json(request: &Request, data: &impl Serialize) -> Result<String, EvaluateErro
 }
 
 const FILE_ROOT: &str = "import data.file";
+const DONE: &str = "builtins.fromJSON (builtins.readFile data.done)";
 const FLAKE_SOURCE: &str =
     "builtins.unsafeDiscardStringContext (builtins.toString (builtins.getFlake data.flake).outPath)";
 
-/// As `walk.nix` finds a value at a path; and what a set needs so that it is looked into.
+/// As `walk.nix` finds a value at a path; what a set needs so that it is looked into; and a value without what is done.
 const SELECT: &str = r#"
   called = f:
     if builtins.isFunction f && builtins.all (name: (builtins.functionArgs f).${name}) (builtins.attrNames (builtins.functionArgs f))
@@ -218,7 +261,13 @@ const SELECT: &str = r#"
     if path == [ ] then here
     else select (if builtins.isList here then builtins.elemAt here (builtins.fromJSON head) else here.${head}) (builtins.tail path);
   shown = value:
-    if builtins.isAttrs value && (value.type or null) != "derivation" then value // { recurseForDerivations = true; } else value;"#;
+    if builtins.isAttrs value && (value.type or null) != "derivation" then value // { recurseForDerivations = true; } else value;
+  left = done: value:
+    let here = called value; names = builtins.attrNames done; in
+    if !(builtins.isAttrs here) || (here.type or null) == "derivation" then value
+    else builtins.removeAttrs here (builtins.filter (name: done.${name} == true) names)
+      // builtins.mapAttrs (name: _: left done.${name} here.${name})
+        (builtins.intersectAttrs (builtins.removeAttrs done (builtins.filter (name: done.${name} == true) names)) here);"#;
 
 /// The outputs of a flake that are asked for; of those that are sets by system, the systems that are asked for.
 const FLAKE_ROOT: &str = r#"
@@ -254,10 +303,9 @@ fn string(json: &str) -> String {
     out
 }
 
-/// A path as a URL takes it.
-fn percent(path: &Path) -> String {
-    use std::os::unix::ffi::OsStrExt;
-    path.as_os_str().as_bytes().iter().fold(String::new(), |mut out, byte| {
+/// A path or value as a URL takes it.
+fn percent(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut out, byte| {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => {
                 out.push(char::from(*byte));

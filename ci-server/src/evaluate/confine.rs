@@ -3,16 +3,25 @@
 
 use std::path::PathBuf;
 
-use nix_store::process::Spec;
+use nix_store::process::{Exit, Spec};
 
 /// Wraps evaluators.
 pub trait Confine: Send + Sync {
-    /// The evaluator, kept in. Its output, exit and signals must reach us as if it ran bare, and ending its process
-    /// group must end it.
+    /// The evaluator, kept in. Its output must reach us as if it ran bare, and ending its process group must end it.
     ///
     /// # Errors
     /// [`NotConfined`] when this machine cannot keep it in; then nothing is started.
     fn confine(&self, spec: Spec, needs: &Needs) -> Result<Spec, NotConfined>;
+
+    /// How the evaluator itself ended, by how what keeps it in did.
+    fn exit(&self, exit: Exit) -> Exit {
+        exit
+    }
+
+    /// What it kept evaluators from, and how to allow it, once they have ended: a sentence each.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What an evaluator needs of the machine, and nothing else.

@@ -1,24 +1,31 @@
 //! The other engine: `nix-eval-jobs`, where it is on `PATH`. A request comes in; events and what it took come out. Where
-//! it does not come to its end, the walk goes on, and tells what was not told yet.
+//! it does not come to its end, the walk goes on, and tells what was not told yet. When others wait for what it was given,
+//! it is ended, and run again for the rest once its turn has come.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ci_model::flow::EvaluationCost;
 use futures_util::FutureExt as _;
 use nix_store::process::{Exit, Limit, ProcessError, Spec, Stream, run as run_process, run_followed};
-use nix_types::AttrPath;
+use service_kit::shutdown::Stop as Quit;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::share::{Permit, Place};
-use super::{Doors, EvaluateError, Event, Limits, Pass, Request, Sink, command, message, resident, walk};
+use super::{
+    Doors, EvaluateError, Event, Limits, Pass, Request, Sink, What, command, message, release, resident, walk,
+};
 
+mod done;
 mod row;
+mod told;
 
-use row::{Reader, Row};
+use done::Done;
+use row::Reader;
+use told::Told;
 
 /// How often its memory is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -34,14 +41,14 @@ pub(super) struct Tool {
 ///
 /// # Errors
 /// [`ProcessError`] when it is there and cannot be started.
-pub(super) async fn find(request: &Request, pass: &Pass) -> Result<Option<Tool>, EvaluateError> {
+pub(super) async fn find(request: &Request, pass: &Pass, quit: &Quit) -> Result<Option<Tool>, EvaluateError> {
     let only = matches!(pass, Pass::Instantiate { only: Some(_) });
     if only {
         return Ok(None); // it evaluates all of a value, or nothing
     }
     let mut spec = Spec::new("nix-eval-jobs").arg("--version").limits(Some(Duration::from_secs(30)), None);
     command::bare_environment(&mut spec, request);
-    let outcome = match run_process(&spec, std::future::pending()).await {
+    let outcome = match run_process(&spec, quit.requested()).await {
         Ok(outcome) => outcome,
         Err(ProcessError::NotFound { .. }) => return Ok(None),
         Err(error) => return Err(error.into()),
@@ -53,82 +60,7 @@ pub(super) async fn find(request: &Request, pass: &Pass) -> Result<Option<Tool>,
         _ => String::new(),
     };
     let reads = *pass == Pass::ReadOnly;
-    Ok((!reads || number(&version) >= READ_ONLY_SINCE).then_some(Tool { version }))
-}
-
-fn number(version: &str) -> (u64, u64) {
-    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
-    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
-}
-
-/// What was told of an evaluation.
-struct Told<'s> {
-    sink: Sink<'s>,
-    /// How often each path was told, as the walk that follows must not tell it again.
-    paths: HashMap<AttrPath, u64>,
-    /// What is to be evaluated by somebody who writes.
-    unwritten: Vec<AttrPath>,
-    count: u64,
-    request: &'s Request,
-}
-
-impl Told<'_> {
-    fn tell(&mut self, event: Event) {
-        if let Some(path) = path_of(&event) {
-            if self.request.skip.contains(path) {
-                return;
-            }
-            *self.paths.entry(path.clone()).or_default() += 1;
-        }
-        (self.sink)(event);
-    }
-
-    /// What the walk tells that was not told yet.
-    fn tell_rest(&mut self, event: Event) {
-        let is_news = matches!(&event, Event::Error(error) if error.path.is_root());
-        match path_of(&event).and_then(|path| self.paths.get_mut(path)) {
-            Some(left) if *left > 0 && !is_news => *left -= 1,
-            _ => (self.sink)(event),
-        }
-    }
-
-    fn take(&mut self, row: Row) {
-        self.count += 1;
-        let wanted = self.request.systems.as_deref();
-        let event = match row {
-            Row::Job(attr) if wanted.is_some_and(|systems| !systems.contains(&attr.system)) => {
-                Event::OtherSystem(attr.path)
-            }
-            Row::Job(attr) => Event::Attr(attr),
-            Row::Error(error) => Event::Error(error),
-            Row::Unwritten(path) if self.request.skip.contains(&path) => return,
-            Row::Unwritten(path) => return self.unwritten.push(path),
-            Row::NoJob => return,
-        };
-        self.tell(event);
-    }
-
-    /// Which pass of the walk looks at what is left; `None` when nothing is.
-    fn rest(&self, pass: &Pass, came_to_end: bool) -> Option<Pass> {
-        match (came_to_end, self.unwritten.is_empty()) {
-            (false, _) => Some(pass.clone()), // what is unwritten was not told, so it is among the rest
-            (true, true) => None,
-            (true, false) if self.unwritten.iter().any(AttrPath::is_root) => {
-                Some(Pass::Instantiate { only: None })
-            }
-            (true, false) => Some(Pass::Instantiate { only: Some(self.unwritten.clone()) }),
-        }
-    }
-}
-
-/// Of what it tells, if that is a result.
-fn path_of(event: &Event) -> Option<&AttrPath> {
-    match event {
-        Event::Attr(attr) => Some(&attr.path),
-        Event::Error(error) => Some(&error.path),
-        Event::OtherSystem(path) => Some(path),
-        Event::Known(_) | Event::Begin(_) | Event::Memory { .. } => None,
-    }
+    Ok((!reads || release::number(&version) >= READ_ONLY_SINCE).then_some(Tool { version }))
 }
 
 /// How it ended.
@@ -140,6 +72,8 @@ enum End {
     Early,
     /// There was no more time.
     TooLong,
+    /// By us, for another evaluation has its turn.
+    Interrupted,
 }
 
 /// See [`super::run`]. Attributes are looked at until `until`.
@@ -148,12 +82,15 @@ pub(super) async fn run(
     request: &Request,
     pass: &Pass,
     doors: Doors<'_>,
-    until: Instant,
+    (until, quit): (Instant, &Quit),
     sink: Sink<'_>,
 ) -> Result<EvaluationCost, EvaluateError> {
     let begun = Instant::now();
-    let mut told = Told { sink, paths: HashMap::new(), unwritten: Vec::new(), count: 0, request };
-    let (mut cost, end) = evaluate(tool, request, pass, doors, until, &mut told).await?;
+    let mut told = Told::new(request, sink);
+    let (mut cost, end) = in_turns(tool, request, pass, doors, (until, quit), &mut told).await?;
+    if quit.is_requested() {
+        return Ok(cost); // nobody wants the rest
+    }
     if end == End::TooLong {
         told.tell(Event::Error(Box::new(message::too_long(request.limits.wall))));
     } else if let Some(pass) = told.rest(pass, end == End::Through) {
@@ -164,11 +101,10 @@ pub(super) async fn run(
                 cost.engine
             );
         }
-        let rest = walk::run(request, &pass, doors, until, &mut |event| told.tell_rest(event)).await?;
+        let rest =
+            walk::run(request, &pass, doors, (until, quit), &mut |event| told.tell_rest(event)).await?;
         cost.engine = format!("{}, then {}", cost.engine, rest.engine);
-        cost.cpu_ms = cost.cpu_ms.saturating_add(rest.cpu_ms);
-        cost.memory_peak_bytes = cost.memory_peak_bytes.max(rest.memory_peak_bytes);
-        cost.processes = cost.processes.saturating_add(rest.processes);
+        add(&mut cost, &rest);
     }
     cost.wall_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(cost)
@@ -178,9 +114,10 @@ pub(super) async fn run(
 async fn permits(
     place: &Place,
     limits: &Limits,
-    until: Instant,
+    (until, quit): (Instant, &Quit),
 ) -> Result<Option<Vec<Permit>>, EvaluateError> {
-    let Ok(first) = timeout_at(until, place.permit(limits.memory_bytes)).await else { return Ok(None) };
+    let first = timeout_at(until, quit.or(place.permit(limits.memory_bytes))).await;
+    let Ok(Some(first)) = first else { return Ok(None) };
     let mut permits = vec![first?];
     for _ in 1..limits.workers {
         match place.permit(limits.memory_bytes).now_or_never() {
@@ -191,24 +128,57 @@ async fn permits(
     Ok(Some(permits))
 }
 
-/// Runs it once.
-async fn evaluate(
+fn add(cost: &mut EvaluationCost, more: &EvaluationCost) {
+    cost.cpu_ms = cost.cpu_ms.saturating_add(more.cpu_ms);
+    cost.memory_peak_bytes = cost.memory_peak_bytes.max(more.memory_peak_bytes);
+    cost.processes = cost.processes.saturating_add(more.processes);
+}
+
+/// Runs it until it is not interrupted any more.
+async fn in_turns(
     tool: &Tool,
     request: &Request,
     pass: &Pass,
     doors: Doors<'_>,
-    until: Instant,
+    (until, quit): (Instant, &Quit),
     told: &mut Told<'_>,
 ) -> Result<(EvaluationCost, End), EvaluateError> {
     let engine = format!("nix-eval-jobs {}", tool.version).trim_end().to_owned();
     let mut cost = EvaluationCost { engine, ..EvaluationCost::default() };
-    let (place, limits) = (doors.share.join(), &request.limits);
-    let Some(permits) = permits(&place, limits, until).await? else { return Ok((cost, End::TooLong)) };
-    let mut spec = spec(request, pass, &permits, doors)?;
+    let place = doors.share.join();
+    loop {
+        let permits = permits(&place, &request.limits, (until, quit)).await?;
+        let Some(permits) = permits else { return Ok((cost, End::TooLong)) };
+        let done = told.done().map_err(|error| EvaluateError::Machine {
+            said: format!("cannot write what is evaluated to a temporary file: {error}"),
+        })?;
+        let spec = spec(request, pass, &permits, doors, done.as_ref())?;
+        let (of_run, end) = evaluate(spec, request, pass, &permits, (until, quit), told).await?;
+        add(&mut cost, &of_run);
+        match (end, &request.what) {
+            (End::Interrupted, What::File { .. } | What::Flake { .. }) => {}
+            // What is evaluated purely reads no list of what is done; the walk gives turns as well.
+            (End::Interrupted, What::LockedFlake { .. }) => return Ok((cost, End::Early)),
+            (end, _) => return Ok((cost, end)),
+        }
+    }
+}
+
+/// Runs it once.
+async fn evaluate(
+    mut spec: Spec,
+    request: &Request,
+    pass: &Pass,
+    permits: &[Permit],
+    (until, quit): (Instant, &Quit),
+    told: &mut Told<'_>,
+) -> Result<(EvaluationCost, End), EvaluateError> {
+    let limits = &request.limits;
     spec.wall = Some(until.saturating_duration_since(Instant::now()));
     let reads = (*pass == Pass::ReadOnly).then(|| (request.store(), request.allow_ifd));
     let mut reader = Reader::new(&request.folder, reads);
     let (pid, over) = (OnceLock::new(), Arc::new(Notify::new()));
+    let (rows_told, is_interrupted) = (AtomicU64::new(0), AtomicBool::new(false));
     let mut noise = 0_u64;
     let sink_over = Arc::clone(&over);
     let memory_max = limits.memory_bytes.saturating_mul(permits.len() as u64 + 1);
@@ -222,6 +192,7 @@ async fn evaluate(
             if !is_progress {
                 noise = noise.saturating_add(line.len() as u64 + 1);
             }
+            rows_told.fetch_add(rows.len() as u64, Ordering::Relaxed);
             rows.into_iter().for_each(|row| told.take(row));
             if noise > limits.output_bytes || told.count > limits.attrs_max {
                 sink_over.notify_one();
@@ -231,24 +202,47 @@ async fn evaluate(
         let mut started = |number: u32| {
             let _ = pid.set(number); // it is told once
         };
+        let asked = async {
+            tokio::select! {
+                () = over.notified() => {}
+                () = quit.requested() => {}
+            }
+        };
+        let is_asked_back = || {
+            // As many evaluations as wait at once can interrupt it, but each time it gets on.
+            let is_asked_back =
+                rows_told.load(Ordering::Relaxed) > 0 && permits.iter().any(Permit::is_asked_back);
+            is_interrupted.fetch_or(is_asked_back, Ordering::Relaxed);
+            is_asked_back
+        };
         tokio::select! {
-            outcome = run_followed(&spec, over.notified(), &mut judge, &mut started) => outcome?,
-            never = watch(&pid, memory_max, &over) => match never {},
+            outcome = run_followed(&spec, asked, &mut judge, &mut started) => outcome?,
+            never = watch(&pid, memory_max, is_asked_back, &over) => match never {},
         }
     };
-    cost.cpu_ms = u64::try_from(outcome.usage.cpu.as_millis()).unwrap_or(u64::MAX);
-    cost.memory_peak_bytes = outcome.usage.memory_peak_bytes;
-    cost.processes = 1;
+    let cost = EvaluationCost {
+        cpu_ms: u64::try_from(outcome.usage.cpu.as_millis()).unwrap_or(u64::MAX),
+        memory_peak_bytes: outcome.usage.memory_peak_bytes,
+        processes: 1,
+        ..EvaluationCost::default()
+    };
     let end = match outcome.exit {
         Exit::TimedOut { which: Limit::Wall, .. } => End::TooLong,
         _ if reader.root_failed() => End::Through,
         Exit::Exited(0) if reader.is_whole() => End::Through,
+        Exit::Cancelled if is_interrupted.load(Ordering::Relaxed) => End::Interrupted,
         _ => End::Early,
     };
     Ok((cost, end))
 }
 
-fn spec(request: &Request, pass: &Pass, permits: &[Permit], doors: Doors<'_>) -> Result<Spec, EvaluateError> {
+fn spec(
+    request: &Request,
+    pass: &Pass,
+    permits: &[Permit],
+    doors: Doors<'_>,
+    done: Option<&Done>,
+) -> Result<Spec, EvaluateError> {
     let writes = *pass != Pass::ReadOnly;
     let mut spec = Spec::new("nix-eval-jobs")
         .args(["--meta", "--workers"])
@@ -258,16 +252,32 @@ fn spec(request: &Request, pass: &Pass, permits: &[Permit], doors: Doors<'_>) ->
     if !writes {
         spec = spec.arg("--no-instantiate");
     }
-    spec = spec.args(command::options(request)).arg("--expr").arg(command::root_expression(request)?);
+    spec = spec.args(command::options(request));
+    let done = done.map(Done::file);
+    if let Some(done) = &done {
+        spec = spec.arg("-I").arg(done.clone()); // so that it may be read where little may be
+    }
+    spec = spec.arg("--expr").arg(command::root_expression(request, done.as_deref())?);
     // It opens the store whether it writes or not.
-    command::finish(spec, request, super::confine::StoreUse::Writes, doors.confine)
+    command::finish(spec, request, super::confine::StoreUse::Writes, done, doors.confine)
 }
 
-/// Looks at the memory of all its workers for as long as it is asked.
-async fn watch(pid: &OnceLock<u32>, most: u64, over: &Notify) -> Infallible {
+/// Looks at the memory of all its workers, and whether others wait, for as long as it is asked.
+async fn watch(
+    pid: &OnceLock<u32>,
+    most: u64,
+    is_asked_back: impl Fn() -> bool,
+    over: &Notify,
+) -> Infallible {
+    let mut is_asked = false;
     loop {
         sleep_until(Instant::now() + LOOK_EVERY).await;
-        if pid.get().is_some_and(|pid| resident::bytes(*pid) > most) {
+        let large = pid.get().filter(|pid| resident::bytes(**pid) > most);
+        if let Some(pid) = large.filter(|_| is_asked) {
+            resident::kill_group(*pid);
+        }
+        is_asked |= large.is_some();
+        if large.is_some() || is_asked_back() {
             over.notify_one();
         }
     }

@@ -26,17 +26,31 @@ pub(crate) enum Mark<'a> {
     End,
 }
 
-/// What begins each mark of a walk that was given this word.
-pub(crate) fn prefix(nonce: &str) -> String {
-    format!("trace: @{nonce} ")
+/// The marks of one walk among the lines of its standard error.
+pub(crate) struct Marks {
+    prefix: String,
 }
 
-/// Reads the text behind [`prefix`]. `None` when it is no whole mark: its process was ended in the midst of it.
-pub(crate) fn parse(text: &str) -> Option<(Place, Mark<'_>)> {
+impl Marks {
+    /// Of the walk that was given this word.
+    pub(crate) fn of(nonce: &str) -> Self {
+        Self { prefix: format!("@{nonce} ") }
+    }
+
+    /// Reads a line. `None` when it is no mark, or no whole one: its process was ended in the midst of it.
+    pub(crate) fn read<'l>(&self, line: &'l str) -> Option<(Place, Mark<'l>)> {
+        // Nix says that it is a trace before the first of the marks that are told together.
+        let line = line.strip_prefix("trace: ").unwrap_or(line);
+        line.strip_prefix(&self.prefix).and_then(parse)
+    }
+}
+
+pub(super) fn parse(text: &str) -> Option<(Place, Mark<'_>)> {
     let mut words = text.splitn(3, ' ');
     let (kind, place, detail) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
     let mark = match kind {
-        "b" => Mark::Begins(serde_json::from_str(detail).ok()?),
+        "b" => Mark::Begins(Some(name(detail)?)),
+        "u" => Mark::Begins(None),
         "s" => Mark::Holds(detail.parse().ok()?),
         "j" => Mark::Job(detail),
         "m" => Mark::Meta(detail),
@@ -50,6 +64,18 @@ pub(crate) fn parse(text: &str) -> Option<(Place, Mark<'_>)> {
     Some((place, mark))
 }
 
+/// A name as JSON, but with control characters in it as they are.
+fn name(quoted: &str) -> Option<String> {
+    let escaped = |c: char| match c {
+        '\0'..='\u{1f}' => format!("\\u{:04x}", u32::from(c)),
+        other => other.to_string(),
+    };
+    if quoted.bytes().any(|byte| byte < b' ') {
+        return serde_json::from_str(&quoted.chars().map(escaped).collect::<String>()).ok();
+    }
+    serde_json::from_str(quoted).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,13 +85,19 @@ mod tests {
         let place = |text: &str| text.parse::<Place>().unwrap();
         for (text, want) in [
             (r#"b 3.17 "a\n\"b""#, Some((place("3.17"), Mark::Begins(Some("a\n\"b".into()))))),
-            ("b 0 null", Some((place("0"), Mark::Begins(None)))),
+            (
+                "b 0 \"a\u{1}\\u001b\u{fffd}\"",
+                Some((place("0"), Mark::Begins(Some("a\u{1}\u{1b}\u{fffd}".into())))),
+            ),
+            ("u 0 ", Some((place("0"), Mark::Begins(None)))),
             ("s - 5", Some((place("-"), Mark::Holds(5)))),
             ("x 1 ", Some((place("1"), Mark::Throws))),
             (r#"j 2 {"n":"a b"}"#, Some((place("2"), Mark::Job(r#"{"n":"a b"}"#)))),
             ("z - ", Some((place("-"), Mark::End))),
             ("l 4 its depth", Some((place("4"), Mark::TooLarge("its depth")))),
             (r#"b 3.17 "a\n"#, None),
+            (r#"b 3.17 "a\""#, None),
+            ("b 0 null", None),
             ("x 1", None),
             ("b 3.", None),
             ("b -1 \"a\"", None),
@@ -74,6 +106,22 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(parse(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_lines_with_the_word_are_marks() {
+        let marks = Marks::of("word");
+        for (line, is_mark) in [
+            ("trace: @word x 1 ", true),
+            ("@word x 1 ", true),
+            ("trace: @other x 1 ", false),
+            ("x 1 ", false),
+            (" @word x 1 ", false),
+            ("trace: trace: @word x 1 ", false),
+            ("@wordx 1 ", false),
+        ] {
+            assert_eq!(marks.read(line).is_some(), is_mark, "{line}");
         }
     }
 }

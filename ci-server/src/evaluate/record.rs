@@ -14,15 +14,15 @@ pub(crate) const META_LIST_MAX: usize = 64;
 /// Longest text of a meta, in bytes.
 pub(crate) const META_TEXT_BYTES_MAX: usize = 4096;
 
-/// What the walk says of a job.
+/// What the walk says of a job: a list in this order.
 #[derive(Deserialize)]
 struct Core {
-    n: String,
-    s: String,
-    d: String,
-    o: Vec<(String, String)>,
-    p: Option<Value>,
-    v: Option<Value>,
+    name: String,
+    system: String,
+    drv: String,
+    outputs: Vec<(String, String)>,
+    pname: Option<Value>,
+    version: Option<Value>,
 }
 
 /// What the walk says of what a job asks for; each part is null where it cannot be evaluated.
@@ -32,6 +32,7 @@ struct More {
     m: Value,
 }
 
+/// A list in this order.
 #[derive(Deserialize)]
 struct Traits {
     fod: bool,
@@ -47,14 +48,14 @@ struct Traits {
 /// What is wrong with it.
 pub(crate) fn job(path: AttrPath, text: &str) -> Result<Attr, String> {
     let core: Core = serde_json::from_str(text).map_err(|error| format!("it is no job: {error}"))?;
-    let outputs = core.o.into_iter().map(|(name, path)| (name, Some(path)));
+    let outputs = core.outputs.into_iter().map(|(name, path)| (name, Some(path)));
     let parts = Parts {
-        name: core.n,
-        system: core.s,
-        drv: core.d,
+        name: core.name,
+        system: core.system,
+        drv: core.drv,
         outputs: outputs.collect(),
-        pname: core.p.as_ref().and_then(text_of),
-        version: core.v.as_ref().and_then(text_of),
+        pname: core.pname.as_ref().and_then(text_of),
+        version: core.version.as_ref().and_then(text_of),
     };
     parts.into_attr(path)
 }

@@ -1,4 +1,5 @@
-//! A process comes in; how much memory it and its descendants hold goes out. What has ended holds nothing.
+//! A process comes in; how much memory it and its descendants hold goes out. What has ended holds nothing. Who holds too
+//! much is killed here, and judged elsewhere.
 
 use std::fs;
 
@@ -21,6 +22,15 @@ pub(crate) fn bytes(leader: u32) -> u64 {
         next += 1;
     }
     bytes
+}
+
+/// Kills an evaluator's group: `leader` is the evaluator, which nobody has waited for yet.
+pub(super) fn kill_group(leader: u32) {
+    use rustix::process::{Pid, Signal, kill_process_group};
+    let Some(leader) = i32::try_from(leader).ok().and_then(Pid::from_raw) else { return };
+    if let Err(error) = kill_process_group(leader, Signal::KILL) {
+        tracing::debug!("an evaluator with too much memory is not killed at once: {error}"); // it ends all the same
+    }
 }
 
 /// Of one process, as the kernel shows it.

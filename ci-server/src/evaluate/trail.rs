@@ -52,6 +52,8 @@ pub(crate) enum End {
     Through,
     /// By what it looked at.
     Fatal,
+    /// By us: what it looked at took too long.
+    TooLong,
     /// By something that need not be the fault of what it looked at: memory that others filled, a signal.
     Unclear,
     /// By us, for somebody else's sake.
@@ -65,6 +67,8 @@ pub(crate) struct Verdict {
     pub(crate) culprit: Option<(Place, Vec<String>)>,
     /// What another evaluator has to do.
     pub(crate) rest: Option<Span>,
+    /// Is the job that it told last good without the meta that it did not come to tell?
+    pub(crate) keeps_job: bool,
 }
 
 impl Trail {
@@ -175,27 +179,43 @@ impl Trail {
         place.0.iter().enumerate().map(name).collect()
     }
 
-    /// It ended: what follows?
+    /// It ended: what follows? What need not be the fault of what it looked at is looked at once more by an evaluator that
+    /// begins there, and blamed on it when that one is lost as well.
     pub(crate) fn end(&self, end: End) -> Verdict {
         let open = match &self.open {
             Open::Place(place) => Some(place),
             Open::Meta(_) | Open::None => self.next.as_ref(),
         };
-        let is_meta = matches!(self.open, Open::Meta(_));
-        match end {
-            End::Through => Verdict { culprit: None, rest: None },
-            End::Fatal | End::Unclear | End::Interrupted if is_meta => {
-                Verdict { culprit: None, rest: self.span.from(self.next.clone()) }
+        match (end, &self.open) {
+            (End::Through, _) => Verdict { culprit: None, rest: None, keeps_job: false },
+            // The code itself made its meta so.
+            (End::Fatal, Open::Meta(_)) => {
+                Verdict { culprit: None, rest: self.span.from(self.next.clone()), keeps_job: true }
             }
-            End::Interrupted => Verdict { culprit: None, rest: self.span.from(open.cloned()) },
-            End::Unclear if self.results > 0 => {
-                Verdict { culprit: None, rest: self.span.from(open.cloned()) }
+            // Another one may come to tell it.
+            (End::Unclear, Open::Meta(place)) if self.results > 0 => {
+                Verdict { culprit: None, rest: self.span.from(Some(place.clone())), keeps_job: false }
             }
-            End::Fatal | End::Unclear => Verdict {
+            (End::Interrupted, Open::Meta(place)) => {
+                Verdict { culprit: None, rest: self.span.from(Some(place.clone())), keeps_job: false }
+            }
+            (End::Unclear | End::TooLong, Open::Meta(place)) => Verdict {
+                culprit: Some((place.clone(), self.path_of(place))),
+                rest: self.span.from(self.next.clone()),
+                keeps_job: false,
+            },
+            (End::Interrupted, Open::Place(_) | Open::None) => {
+                Verdict { culprit: None, rest: self.span.from(open.cloned()), keeps_job: false }
+            }
+            (End::Unclear, Open::Place(_) | Open::None) if self.results > 0 => {
+                Verdict { culprit: None, rest: self.span.from(open.cloned()), keeps_job: false }
+            }
+            (End::Fatal | End::Unclear | End::TooLong, Open::Place(_) | Open::None) => Verdict {
                 culprit: open
                     .filter(|place| self.span.hi.as_ref().is_none_or(|hi| *place < hi))
                     .map(|place| (place.clone(), self.path_of(place))),
                 rest: self.span.from(open.and_then(Place::after)),
+                keeps_job: false,
             },
         }
     }
@@ -211,7 +231,7 @@ impl Trail {
         (0..self.counts.len()).find_map(|depth| {
             let above = Place(self.at.0.get(..depth)?.to_vec());
             let first = match self.at.0.get(depth) {
-                Some(at) => at + 1,
+                Some(at) => at.saturating_add(1),
                 None if self.span.lo.is_in(&above) => self.span.lo.0.get(depth).copied().unwrap_or(0),
                 None => 0,
             };
@@ -220,7 +240,10 @@ impl Trail {
                 _ => self.counts[depth],
             };
             let left = last.saturating_sub(first);
-            (left / 2 >= least).then(|| above.child(last - left / 2))
+            let middle = above.child(last - left / 2);
+            let is_within = middle > self.span.lo && self.span.hi.as_ref().is_none_or(|hi| middle < *hi);
+            // Marks that no walk of ours makes must not cut a span that has no such place.
+            (left / 2 >= least && is_within).then_some(middle)
         })
     }
 }
@@ -230,8 +253,85 @@ mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
+    use test_kit::mutate::{Shape, play};
 
+    use super::super::mark;
     use super::*;
+
+    /// The span in the first line, marks in the others; an empty one splits the span. Whatever they say: a result has a name for
+    /// each step of its place, what is told lies in the span, what is split off and what is left to do too, and nothing
+    /// of the one is in the other.
+    fn heard(bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes);
+        let (first, marks) = text.split_once('\n').unwrap_or((&text, ""));
+        let (lo, hi) = first.split_once(' ').unwrap_or((first, ""));
+        let span = Span { lo: lo.parse().unwrap_or_default(), hi: hi.parse().ok() };
+        if span.hi.as_ref().is_some_and(|hi| *hi <= span.lo) {
+            return;
+        }
+        let within =
+            |place: &Place, span: &Span| *place >= span.lo && span.hi.as_ref().is_none_or(|hi| place < hi);
+        let mut trail = Trail::new(span.clone());
+        for line in marks.lines() {
+            if line.is_empty() {
+                let before = trail.span.clone();
+                if let Some(other) = trail.split(1) {
+                    assert!(
+                        within(&other.lo, &before) && other.hi == before.hi && trail.span.lo == before.lo
+                    );
+                    assert_eq!(trail.span.hi.as_ref(), Some(&other.lo));
+                }
+                continue;
+            }
+            let Some((place, mark)) = mark::parse(line) else { continue };
+            match trail.hear(&place, &mark) {
+                Heard::Result(names) => {
+                    assert_eq!(names.len(), place.depth());
+                    assert!(within(&place, &trail.span) || span.lo.is_in(&place), "{place} of {span:?}");
+                }
+                Heard::Begins(names) => {
+                    assert!(
+                        names.len() <= place.depth() && within(&place, &trail.span),
+                        "{place} of {span:?}"
+                    );
+                }
+                Heard::Holds(_) => assert!(within(&place, &trail.span), "{place} of {span:?}"),
+                Heard::Beyond => assert!(trail.span.hi.as_ref().is_some_and(|hi| place >= *hi)),
+                Heard::Noted => {}
+            }
+        }
+        for end in [End::Through, End::Fatal, End::TooLong, End::Unclear, End::Interrupted] {
+            let verdict = trail.end(end);
+            assert!(
+                end != End::Through || verdict == Verdict { culprit: None, rest: None, keeps_job: false }
+            );
+            if let Some(rest) = &verdict.rest {
+                assert!(
+                    rest.hi == trail.span.hi && within(&rest.lo, &trail.span),
+                    "{rest:?} of {:?}",
+                    trail.span
+                );
+            }
+            if let (Some((place, _)), Some(rest)) = (&verdict.culprit, &verdict.rest) {
+                assert!(rest.lo > *place, "it would be blamed again: {verdict:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn any_marks_leave_what_is_left_to_do_in_the_span() {
+        play(
+            "walk_marks",
+            &[
+                Shape { head: "-\n", part: "b {n} \"a\"\ns {n} 5\n", tail: "" },
+                Shape { head: "-\ns ", part: "0.", tail: "0 5\n" },
+                Shape { head: "-\n", part: "s {n} 9\n\n", tail: "" },
+                Shape { head: "", part: "1.", tail: "1\ns - 9\n\n" },
+                Shape { head: "-\nb 0 \"", part: "\\u0041", tail: "\"\n" },
+            ],
+            heard,
+        );
+    }
 
     /// A tree: how many children each set has, and which leaves end the evaluator.
     #[derive(Clone, Debug)]
@@ -340,16 +440,15 @@ mod tests {
                         Heard::Noted | Heard::Begins(_) | Heard::Holds(_) => {}
                     }
                 }
-                // A job that was told is good, whatever becomes of its meta.
-                if let Some(path) = job {
-                    prop_assert!(told.insert(path, true).is_none());
-                }
                 let end = end.unwrap_or(if whole { End::Through } else { End::Fatal });
                 if !trail.has_begun() && end != End::Through {
                     left.push(trail.span); // it is tried again
                     continue;
                 }
                 let verdict = trail.end(end);
+                if let Some(path) = job.filter(|_| verdict.keeps_job) {
+                    prop_assert!(told.insert(path, true).is_none());
+                }
                 if let Some((_, path)) = verdict.culprit {
                     // Names that were not told are positions, which are the names here.
                     let path: Vec<_> = path.iter().map(|name| name.trim_start_matches('#').to_owned()).collect();

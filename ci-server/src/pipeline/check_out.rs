@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 use ci_model::flow::Checkout;
 use ci_model::id::NAME_BYTES_MAX;
-use ci_model::{CommitId, NotAName, RepositoryName};
+use ci_model::{NotAName, RepositoryName};
 use service_kit::shutdown::Stop;
 use tokio::task::spawn_blocking;
 
 use super::{Request, RunError};
-use crate::checkout::{Bounds, CheckoutError, Mirrors, Placed, Places, Rev, Worktree};
+use crate::checkout::{Bounds, CheckoutError, DefaultBase, Mirrors, Placed, Places, Rev, Worktree};
 
 /// How much of two files is compared at a time, in bytes.
 const PIECE_BYTES: usize = 64 << 10;
@@ -60,7 +60,7 @@ async fn check_out(request: &Request) -> Result<Code, RunError> {
     let mirrors = Mirrors::open(&request.checkouts.join("mirrors"), Bounds::default(), clock.clone())?;
     let places = Places::open(&request.checkouts.join("trees"), Bounds::default(), clock.clone())?;
     let work = Worktree::open(&request.path, &mirrors).await?;
-    let (head, warnings) = match &request.head {
+    let (head, mut warnings) = match &request.head {
         Head::Worktree => {
             let snapshot = work.snapshot(&places).await?;
             (snapshot.placed, snapshot.left_out)
@@ -70,7 +70,9 @@ async fn check_out(request: &Request) -> Result<Code, RunError> {
             (work.mirror().materialise(&commit, &places).await?, Vec::new())
         }
     };
-    let base = match base_commit(request, &work, &head).await? {
+    let chosen = base_commit(request, &work, &head).await?;
+    warnings.extend(chosen.warning);
+    let base = match chosen.commit {
         Some(commit) => Some(work.mirror().materialise(&commit, &places).await?),
         None => None,
     };
@@ -104,10 +106,13 @@ async fn base_commit(
     request: &Request,
     work: &Worktree,
     head: &Placed,
-) -> Result<Option<CommitId>, CheckoutError> {
+) -> Result<DefaultBase, CheckoutError> {
     match &request.base {
-        Base::Nothing => Ok(None),
-        Base::Revision(text) => Ok(Some(work.resolve(&text.parse::<Rev>()?).await?)),
+        Base::Nothing => Ok(DefaultBase::default()),
+        Base::Revision(text) => {
+            let commit = work.resolve(&text.parse::<Rev>()?).await?;
+            Ok(DefaultBase { commit: Some(commit), warning: None })
+        }
         Base::WhereItBegan => work.default_base(head.source.commit.as_ref(), &head.source.tree).await,
     }
 }

@@ -5,15 +5,21 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use ci_model::config::{BYTES_MAX, Files, Finding, Located, NotLocated, PATHS, locate_or_default};
-use ci_model::flow::{Checkout, Source};
+use ci_model::config::{
+    BYTES_MAX, Effective, Files, Finding, Located, NotLocated, PATHS, RepositoryConfig, effective,
+    locate_or_default,
+};
+use ci_model::flow::{Checkout, Source, Trust};
 use nix_types::System;
 
 /// The configurations of a change.
 pub(super) struct Configs {
     pub(super) head: Located,
-    /// `None` where the base has none, or there is no base.
+    /// Which jobs of the base are looked at: where it has no configuration that is taken, those of the head's. `None`
+    /// where there is no base.
     pub(super) base: Option<Located>,
+    /// The base's own file, which alone grants rights to code that is not trusted. `None` where it has none that is taken.
+    pub(super) rights: Option<Located>,
 }
 
 /// Why a configuration is not taken.
@@ -45,32 +51,41 @@ pub enum ConfigError {
 impl Configs {
     /// Those of a checkout, and what a person should know. A base without a configuration that is taken is looked at as
     /// the head's says.
-    pub(super) fn read(checkout: &Checkout, system: &System) -> Result<(Self, Vec<String>), ConfigError> {
-        let head = located(&checkout.head, system)?;
+    pub(super) fn read(checkout: &Checkout, systems: &[System]) -> Result<(Self, Vec<String>), ConfigError> {
+        let head = located(&checkout.head, systems)?;
         let mut warnings: Vec<String> =
             head.warnings.iter().map(|warning| finding(head.origin, warning)).collect();
-        let base = match checkout.base.as_ref().map(|base| located(base, system)) {
-            None => None,
-            // A base from before there was a configuration is looked at as the head wants it.
-            Some(Ok(base)) if base.is_default && !head.is_default => Some(head.clone()),
-            Some(Ok(base)) => Some(base),
-            Some(Err(ConfigError::Refused { fault: NotLocated::Absent | NotLocated::Nothing })) => {
-                Some(head.clone())
+        let own = match checkout.base.as_ref().map(|base| located(base, systems)) {
+            None | Some(Err(ConfigError::Refused { fault: NotLocated::Absent | NotLocated::Nothing })) => {
+                None
             }
+            Some(Ok(base)) => Some(base),
             Some(Err(error)) => {
-                let text = error.to_string();
-                let line = text.lines().next().unwrap_or_default();
                 warnings.push(format!(
-                    "The base's configuration is not taken, the head's is taken for it: {line}"
+                    "The base's configuration is not taken, the head's jobs are looked at on both sides: {}",
+                    in_a_line(&error)
                 ));
-                Some(head.clone())
+                None
             }
         };
-        Ok((Self { head, base }, warnings))
+        // A base from before there was a configuration is looked at as the head wants it.
+        let looked_at = own.as_ref().filter(|base| !base.is_default || head.is_default).unwrap_or(&head);
+        let base = checkout.base.as_ref().map(|_| looked_at.clone());
+        let rights = own.filter(|base| !base.is_default);
+        Ok((Self { head, base, rights }, warnings))
+    }
+
+    /// What holds for the change, and what of the head does not count.
+    pub(super) fn holds(&self, trust: Trust) -> Effective {
+        let rights = self.rights.as_ref().map(|base| &base.config);
+        // Who takes the file away asks for nothing: what the base has stays.
+        let is_taken_away = self.head.is_default && rights.is_some() && trust != Trust::TrustedPush;
+        let nothing = RepositoryConfig::default();
+        effective(rights, if is_taken_away { &nothing } else { &self.head.config }, trust)
     }
 }
 
-fn located(source: &Source, system: &System) -> Result<Located, ConfigError> {
+fn located(source: &Source, systems: &[System]) -> Result<Located, ConfigError> {
     let first = config(&source.folder, PATHS[0])?;
     let second = config(&source.folder, PATHS[1])?;
     let files = Files {
@@ -78,7 +93,7 @@ fn located(source: &Source, system: &System) -> Result<Located, ConfigError> {
         flake_nix: is_file(&source.folder.join("flake.nix")),
         default_nix: is_file(&source.folder.join("default.nix")),
     };
-    locate_or_default(files, system).map_err(|fault| ConfigError::Refused { fault })
+    locate_or_default(files, systems).map_err(|fault| ConfigError::Refused { fault })
 }
 
 fn is_file(path: &Path) -> bool {
@@ -108,6 +123,20 @@ fn config(folder: &Path, place: &'static str) -> Result<Option<Vec<u8>>, ConfigE
 
 fn finding(origin: &str, finding: &Finding) -> String {
     format!("{origin}:{finding}")
+}
+
+/// The first that is wrong, with its place, and how much more there is.
+fn in_a_line(error: &ConfigError) -> String {
+    if let ConfigError::Refused { fault: NotLocated::Refused { path, refused } } = error
+        && let [first, more @ ..] = &refused.problems[..]
+    {
+        let more = match more.len() {
+            0 => String::new(),
+            more => format!(" (and {more} more)"),
+        };
+        return finding(path, first) + &more;
+    }
+    error.to_string()
 }
 
 /// All that is wrong, a line each.

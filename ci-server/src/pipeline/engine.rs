@@ -1,7 +1,9 @@
 //! Which evaluator this is, without starting it: evaluations are found again by it. In: which engine is wanted; out: the
 //! programs behind it, by their files. Another release is another file.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,8 +17,8 @@ use crate::evaluate::{Engine, Nix};
 /// Longest that the making of a new store may take.
 const MAKING_MAX: Duration = Duration::from_secs(30);
 
-/// What evaluates, as text, with what it reads of this machine: where `NIX_PATH` or else the channels lead, and the
-/// settings. Two that are the same text evaluate a tree alike, unless its code asks for the time, the network or other
+/// What evaluates, as text, with what it reads of this machine: where `NIX_PATH` or else the channels lead, the
+/// settings, and what is allowed of nixpkgs. Two that are the same text evaluate a tree alike, unless its code asks for the time, the network or other
 /// files of the machine.
 ///
 /// # Errors
@@ -49,6 +51,12 @@ fn world(nix: &Nix) -> String {
     for name in ["nix/nix.conf", "nixpkgs/config.nix", "nixpkgs/overlays.nix", "nixpkgs/overlays"] {
         files.extend(config.as_ref().map(|config| config.join(name)));
     }
+    let told = of("NIX_USER_CONF_FILES").map(|files| files.as_bytes());
+    let told = told.into_iter().flat_map(|files| files.split(|byte| *byte == b':'));
+    files.extend(told.filter(|file| !file.is_empty()).map(|file| OsStr::from_bytes(file).into()));
+    files.extend(folder("NIXPKGS_CONFIG"));
+    let of_nixpkgs = nix.env.iter().filter(|(name, _)| name.to_string_lossy().starts_with("NIXPKGS_"));
+    let allowed = of_nixpkgs.map(|(name, value)| format!("{}={value:?}", name.display()));
     let seen = files.iter().map(|file| {
         let real = fs::canonicalize(file).ok();
         let looked = real.as_ref().and_then(|real| fs::metadata(real).ok());
@@ -58,7 +66,7 @@ fn world(nix: &Nix) -> String {
             looked.map(|file| (file.len(), file.mtime(), file.mtime_nsec()))
         )
     });
-    seen.collect::<Vec<_>>().join("\n")
+    allowed.chain(seen).collect::<Vec<_>>().join("\n")
 }
 
 /// The folders of a `NIX_PATH`: `name=folder` or `folder`, separated by colons.

@@ -2,7 +2,8 @@
 //! from an earlier run of the same tree where there was one. The first pass writes nothing; derivations are written
 //! later, for the attributes that are named.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
 
 use ci_model::JobName;
 use ci_model::attr::{AttrError, ErrorKind};
@@ -11,12 +12,13 @@ use ci_model::flow::{Evaluation, EvaluationCost, Source};
 use ci_model::outcome::{Progress, Side};
 use nix_types::{AttrPath, DrvPath, System};
 use service_kit::shutdown::Stop;
-use service_kit::telemetry::chain;
-use tokio::task::spawn_blocking;
 
+use super::places::Places;
+use super::record::Record;
+use super::remember::{Kept, remember, remembered};
 use super::{Request, RunError, Told};
 use crate::evaluate::{self, EvaluateError, Event, Pass, What};
-use crate::store::{CHUNK_MAX, EvaluationKey, SettingsHash, Store, StoreError};
+use crate::store::{EvaluationId, EvaluationKey, SettingsHash};
 
 /// How many attributes may become known between two words about progress.
 const TOLD_EVERY: usize = 16;
@@ -35,45 +37,122 @@ pub(super) struct Task<'a> {
     pub(super) source: &'a Source,
 }
 
-/// Evaluates a job without writing derivations.
+/// What tasks of one run come to, where several come to the same: base and head may have one tree.
+#[derive(Default)]
+pub(super) struct Shared(HashMap<EvaluationKey, Cell>);
+
+/// What has its key comes to; nothing until somebody has evaluated it.
+type Cell = tokio::sync::Mutex<Option<(Evaluation, Option<EvaluationId>)>>;
+
+impl Shared {
+    pub(super) fn of(request: &Request, tasks: &[Task<'_>]) -> Self {
+        let mut counts: HashMap<EvaluationKey, usize> = HashMap::new();
+        tasks.iter().for_each(|task| *counts.entry(key(request, *task)).or_default() += 1);
+        let shared = counts.into_iter().filter(|(_, count)| *count > 1);
+        Self(shared.map(|(key, _)| (key, Cell::default())).collect())
+    }
+}
+
+/// Evaluates a job without writing derivations, and writes down what the run uses. What another task of the run comes to as
+/// well is evaluated by the first of them; the others wait for it.
 pub(super) async fn evaluate(
     request: &Request,
     task: Task<'_>,
+    (shared, record): (&Shared, &Record),
     stop: &Stop,
     told: &Ear<'_>,
 ) -> Result<Evaluation, RunError> {
     let key = key(request, task);
+    let Some(cell) = shared.0.get(&key) else {
+        let done = find_or_evaluate(request, task, key, record, stop, told).await;
+        let (evaluation, id) = done.or_else(|error| without_its_file(task, error))?;
+        use_it(task, &evaluation, id, record, told).await;
+        return Ok(evaluation);
+    };
+    let mut cell = cell.lock().await;
+    let (evaluation, id) = match cell.take() {
+        Some((mut known, id)) => {
+            known.cost.reused = true;
+            (known, id)
+        }
+        None => match find_or_evaluate(request, task, key, record, stop, told).await {
+            Ok(done) => done,
+            // The head, which has the same, is still refused.
+            Err(error) => {
+                let (evaluation, _) = without_its_file(task, error)?;
+                ended(task, &evaluation.cost, told);
+                return Ok(evaluation);
+            }
+        },
+    };
+    *cell = Some((evaluation.clone(), id));
+    use_it(task, &evaluation, id, record, told).await;
+    Ok(evaluation)
+}
+
+/// A base whose job names what is not there, or not in the repository, failed as a whole: somebody has to be able to mend
+/// it. It is found out anew each time, for it costs nothing.
+fn without_its_file(task: Task<'_>, error: RunError) -> Result<(Evaluation, Option<EvaluationId>), RunError> {
+    match error {
+        RunError::Evaluate { side: Side::Base, source: source @ EvaluateError::Request { .. }, .. } => {
+            let message = source.to_string();
+            let (path, kind) = (AttrPath::root(), ErrorKind::Fatal);
+            let errors = vec![AttrError { path, kind, trace: message.clone(), message }];
+            let (job, tree, cost) = (task.name.clone(), task.source.tree.clone(), EvaluationCost::default());
+            Ok((Evaluation { job, tree, attrs: Vec::new(), errors, cost }, None))
+        }
+        other => Err(other),
+    }
+}
+
+async fn use_it(
+    task: Task<'_>,
+    evaluation: &Evaluation,
+    id: Option<EvaluationId>,
+    record: &Record,
+    told: &Ear<'_>,
+) {
+    if let Some(id) = id {
+        record.uses(task.side, id).await;
+    }
+    ended(task, &evaluation.cost, told);
+}
+
+/// What it comes to, with its row where it is remembered.
+async fn find_or_evaluate(
+    request: &Request,
+    task: Task<'_>,
+    key: EvaluationKey,
+    record: &Record,
+    stop: &Stop,
+    told: &Ear<'_>,
+) -> Result<(Evaluation, Option<EvaluationId>), RunError> {
     if !request.afresh
-        && let Some(known) = remembered(&request.store, key.clone()).await?
+        && let Some((id, known)) = remembered(&request.store, key.clone()).await?
     {
-        ended(task, &known.cost, told);
-        return Ok(known);
+        return Ok((known, Some(id)));
     }
     tell(told, Progress::Evaluating { job: task.name.clone(), side: task.side });
     let mut evaluation = read_only(request, task, stop, told).await?;
     for _ in 1..BUSY_TRIES {
-        if !evaluation.errors.iter().any(is_busy) {
+        if !evaluation.errors.iter().any(evaluate::is_busy) {
             break;
         }
         evaluation = read_only(request, task, stop, told).await?;
     }
-    ended(task, &evaluation.cost, told);
-    if !evaluation.errors.iter().any(evaluate::may_pass) {
-        let kept = remember(&request.store, key, evaluation.clone()).await;
-        if let Err(error) = kept {
-            // It is only slower the next time.
-            tracing::warn!("what {} evaluates to is not remembered: {}", task.name, chain(&error));
-        }
+    if evaluation.errors.iter().any(evaluate::may_pass) {
+        return Ok((evaluation, None));
     }
-    Ok(evaluation)
-}
-
-/// Did another Nix get in the way, in the store's database or in making a new store? That is soon over.
-pub(super) fn is_busy(error: &AttrError) -> bool {
-    let message = error.message.trim_end();
-    let of_database = message.starts_with("SQLite database '") && message.ends_with("is busy");
-    let of_new_store = message.starts_with("creating symlink from '") && message.ends_with("File exists");
-    error.kind == ErrorKind::Fatal && (of_database || of_new_store)
+    match remember(&request.store, key, evaluation.clone(), request.afresh).await {
+        Ok(Kept::As(id)) => return Ok((evaluation, Some(id))),
+        Ok(Kept::InPlace(id)) => {
+            record.differs(task.name, task.side, "which it takes the place of");
+            return Ok((evaluation, Some(id)));
+        }
+        Ok(Kept::Not) => record.differs(task.name, task.side, "which stays as it is"),
+        Err(faults) => faults.iter().for_each(|fault| record.lacks(fault)),
+    }
+    Ok((evaluation, None))
 }
 
 fn ended(task: Task<'_>, cost: &EvaluationCost, told: &Ear<'_>) {
@@ -96,6 +175,7 @@ async fn read_only(
     let (mut attrs, mut errors) = (Vec::new(), Vec::new());
     let mut memory: Vec<u64> = Vec::new();
     let (mut held, halt) = (0, stop.child());
+    let places = Places::of(task.source);
     let mut sink = |event: Event| {
         held += bytes_of(&event);
         if held > request.results_bytes_max {
@@ -103,7 +183,7 @@ async fn read_only(
         }
         match event {
             Event::Attr(attr) => attrs.push(*attr),
-            Event::Error(error) => errors.push(*error),
+            Event::Error(error) => errors.push(places.without(*error)),
             Event::Memory { worker, bytes } => {
                 memory.resize(memory.len().max(worker + 1), 0);
                 memory[worker] = bytes;
@@ -188,12 +268,13 @@ pub(super) async fn instantiate(
     told: &mut (dyn FnMut(usize) + Send),
 ) -> Result<(Vec<DrvPath>, Vec<AttrError>), RunError> {
     let (mut written, mut errors) = (Vec::new(), Vec::new());
+    let places = Places::of(task.source);
     let mut sink = |event: Event| match event {
         Event::Attr(attr) => {
             written.push(attr.drv);
             told(written.len());
         }
-        Event::Error(error) => errors.push(*error),
+        Event::Error(error) => errors.push(places.without(*error)),
         Event::Known(_) | Event::Begin(_) | Event::OtherSystem(_) | Event::Memory { .. } => {}
     };
     let pass = Pass::Instantiate { only: Some(only) };
@@ -224,7 +305,7 @@ fn wanted(request: &Request, task: Task<'_>) -> evaluate::Request {
         skip: Vec::new(),
         is_trusted: request.is_trusted(),
         allow_ifd: request.is_trusted(),
-        allowed_uris: Vec::new(),
+        allowed_uris: request.allowed_uris.clone(),
         limits: request.limits.clone(),
         nix: request.nix.clone(),
     }
@@ -257,8 +338,9 @@ fn key(request: &Request, task: Task<'_>) -> EvaluationKey {
     let (depth, attrs) = (request.limits.depth_max, request.limits.attrs_max);
     let limits = format!("{depth} {attrs} {}", request.results_bytes_max);
     let ours = concat!(env!("CARGO_PKG_VERSION"), "\n", include_str!("../evaluate/walk.nix"));
-    let engine = request.engine.as_bytes();
-    let parts = [ours.as_bytes(), engine, what.as_bytes(), systems, nix.as_bytes(), limits.as_bytes()];
+    let (ours, engine) = (ours.as_bytes(), request.engine.as_bytes());
+    let uris = uris(request);
+    let parts = [ours, engine, what.as_bytes(), systems, nix.as_bytes(), limits.as_bytes(), uris.as_bytes()];
     EvaluationKey {
         tree: task.source.tree.clone(),
         job: task.name.clone(),
@@ -266,36 +348,10 @@ fn key(request: &Request, task: Task<'_>) -> EvaluationKey {
     }
 }
 
-async fn remembered(store: &Arc<dyn Store>, key: EvaluationKey) -> Result<Option<Evaluation>, RunError> {
-    let store = Arc::clone(store);
-    let found = spawn_blocking(move || store.evaluation(&key)).await;
-    let found = found.expect("a question to the store does not panic: it returns its errors")?;
-    Ok(found.map(|(_, evaluation)| evaluation))
-}
-
-async fn remember(
-    store: &Arc<dyn Store>,
-    key: EvaluationKey,
-    evaluation: Evaluation,
-) -> Result<(), RunError> {
-    let store = Arc::clone(store);
-    let kept = spawn_blocking(move || keep(&*store, &key, &evaluation)).await;
-    Ok(kept.expect("writing to the store does not panic: it returns its errors")?)
-}
-
-fn keep(store: &dyn Store, key: &EvaluationKey, evaluation: &Evaluation) -> Result<(), StoreError> {
-    let token = store.begin_evaluation(key)?;
-    let mut number = 0;
-    for attrs in evaluation.attrs.chunks(CHUNK_MAX) {
-        store.add_attrs(token, number, attrs, &[])?;
-        number += 1;
-    }
-    for errors in evaluation.errors.chunks(CHUNK_MAX) {
-        store.add_attrs(token, number, &[], errors)?;
-        number += 1;
-    }
-    store.close_evaluation(token, &evaluation.cost)?;
-    Ok(())
+/// What may be fetched, whatever the order it was said in.
+fn uris(request: &Request) -> String {
+    let uris: BTreeSet<&str> = request.allowed_uris.iter().map(String::as_str).collect();
+    uris.into_iter().collect::<Vec<_>>().join("\n")
 }
 
 /// Asks for the messages of these errors that were not asked for in the pass. What cannot be learned stays as it is.
@@ -314,8 +370,9 @@ pub(super) async fn learn_messages(
     let wanted = wanted(request, task);
     let asked = evaluate::explain_all(&wanted, &paths, request.doors(), stop.requested());
     let mut found = asked.await.map_err(|source| fault(task, source))?;
+    let places = Places::of(task.source);
     for error in &mut hidden {
-        if let Some(said) = found.remove(&error.path) {
+        if let Some(said) = found.remove(&error.path).map(|said| places.without(said)) {
             (error.message, error.trace) = (said.message, said.trace);
         }
     }

@@ -3,7 +3,7 @@
 //! Derivations are written for attributes that differ, and read with all they need. Whether something is new can only be
 //! told when all that the base needs is known; what is known is remembered, so the rest is written once, the first time.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use ci_model::JobName;
@@ -17,10 +17,11 @@ use nix_types::{AttrPath, DrvPath};
 use service_kit::shutdown::Stop;
 use service_kit::telemetry::chain;
 
-use super::evaluations::{BUSY_TRIES, instantiate, is_busy, learn_messages};
+use super::evaluations::{BUSY_TRIES, instantiate, learn_messages};
 use super::graphs::Known;
 use super::plan::Planned;
-use super::{Request, RunError, Sides, Told, facts};
+use super::{Request, RunError, Sides, Told, facts, first_line};
+use crate::evaluate::{is_busy, may_pass};
 
 /// How often derivations are written again that were collected before they were read.
 const COLLECTED_MAX: usize = 3;
@@ -31,6 +32,8 @@ const ATTRS_TOLD_MAX: usize = 3;
 
 /// Attributes to be written, by side and job.
 type Wanted = BTreeMap<(Side, JobName), Vec<AttrPath>>;
+/// Attributes, in order of their names.
+type Named<'a> = BTreeSet<(&'a JobName, &'a AttrPath)>;
 
 struct Explain<'a, 't> {
     request: &'a Request,
@@ -91,7 +94,7 @@ impl Explain<'_, '_> {
         let there: Vec<DrvPath> =
             self.unseen().filter(|drv| Path::new(drv.as_str()).exists()).cloned().collect();
         self.add(there).await?;
-        if !self.request.quick && self.unseen().next().is_some() && self.is_anything_new() {
+        if !self.request.quick && self.unseen().next().is_some() && self.is_anything_changed() {
             let rest = self.attrs(|differs| !differs);
             self.write(rest).await?;
         }
@@ -147,6 +150,7 @@ impl Explain<'_, '_> {
             if attempt < BUSY_TRIES && self.unwritten[before..].iter().any(|(_, _, error)| is_busy(error)) {
                 continue;
             }
+            self.unwritten[before..].iter().try_for_each(came_to_an_end)?;
             match self.add(written.clone()).await {
                 Err(RunError::Drvs(error)) if error.is_gone() && attempt < COLLECTED_MAX => {}
                 Err(RunError::Drvs(error)) if error.is_gone() => break,
@@ -181,7 +185,9 @@ impl Explain<'_, '_> {
         let told = &mut *self.told;
         let mut told = |done: usize| told(Progress::Instantiating { done: before + done, of });
         let (written, errors) = instantiate(self.request, task, paths, self.stop, &mut told).await?;
-        self.unwritten.extend(errors.into_iter().map(|error| (side, job.clone(), error)));
+        let unwritten: Vec<_> = errors.into_iter().map(|error| (side, job.clone(), error)).collect();
+        unwritten.iter().filter(|(_, _, error)| !is_busy(error)).try_for_each(came_to_an_end)?;
+        self.unwritten.extend(unwritten);
         let expected: HashSet<&DrvPath> = self
             .sides
             .of(side)
@@ -201,12 +207,12 @@ impl Explain<'_, '_> {
         self.known.add(roots, self.stop).await
     }
 
-    /// Does the head need something that the base does not, as far as that is known? What is not known may have it.
-    fn is_anything_new(&self) -> bool {
-        let graph = &self.known.graph;
-        let base = graph.closure_of(&ids(graph, &self.sides.base));
-        let head = graph.closure_of(&ids(graph, &self.sides.head));
-        !self.sides.base.is_empty() && head.minus(&base).iter().next().is_some()
+    /// Has an attribute of the head another derivation than before? Only then can anything be new, or be needed by more.
+    fn is_anything_changed(&self) -> bool {
+        let diff = diff::attrs(&self.sides.base, &self.sides.head);
+        let mut others = diff.changes.iter().filter(|change| change.after.is_some());
+        let is_other = others.any(|change| change.before != change.after) || !diff.fixed.is_empty();
+        !self.sides.base.is_empty() && is_other
     }
 
     /// What a side evaluates to, with what went wrong when its derivations were written: an attribute without them is
@@ -257,7 +263,12 @@ impl Explain<'_, '_> {
         }
         if left_out > 0 {
             warnings.push(format!(
-                "{left_out} derivations that differ could not be looked into, so root causes may lie further down."
+                "{} could not be looked into, so root causes may lie further down.",
+                if left_out == 1 {
+                    "1 derivation that differs".to_owned()
+                } else {
+                    format!("{left_out} derivations that differ")
+                }
             ));
         }
         if let Some(drv) = self.fickle.iter().min() {
@@ -273,16 +284,9 @@ impl Explain<'_, '_> {
 
     /// Which attributes were passed over because of derivations that cannot be used: a sentence for each derivation.
     fn passed_over(&self) -> Vec<String> {
-        let all = self.sides.head.iter().chain(&self.sides.base);
-        let all = all.flat_map(|evaluation| evaluation.attrs.iter().map(|attr| (&evaluation.job, attr)));
-        let mut at_fault: BTreeMap<&DrvPath, BTreeSet<(&JobName, &AttrPath)>> = BTreeMap::new();
-        for (job, attr) in all {
-            if let Some(drv) = self.known.at_fault(&attr.drv) {
-                at_fault.entry(drv).or_default().insert((job, &attr.path));
-            }
-        }
+        let at_fault = self.at_fault();
         let unusable = self.known.unusable();
-        let sentence = |(drv, attrs): (&&DrvPath, &BTreeSet<(&JobName, &AttrPath)>)| {
+        let sentence = |(drv, attrs): (&&DrvPath, &Named<'_>)| {
             let why = unusable.get(*drv)?;
             Some(format!(
                 "What {} needs is passed over, so more may have to be built, or less: {why}.",
@@ -296,10 +300,50 @@ impl Explain<'_, '_> {
         }
         told
     }
+
+    /// Derivations that cannot be used, with what needs them. What the head's attribute needs in the place of what the base's
+    /// did is the same, when it has its name and cannot be used for the same reason.
+    fn at_fault(&self) -> BTreeMap<&DrvPath, Named<'_>> {
+        let of_side = |side| {
+            let all = self.sides.of(side).iter();
+            let all = all.flat_map(|evaluation| evaluation.attrs.iter().map(|attr| (&evaluation.job, attr)));
+            all.filter_map(|(job, attr)| Some(((job, &attr.path), self.known.at_fault(&attr.drv)?)))
+        };
+        let of_head: HashMap<_, _> = of_side(Side::Head).collect();
+        let mut of_base: BTreeMap<&DrvPath, Named<'_>> = BTreeMap::new();
+        for (attr, drv) in of_side(Side::Base) {
+            of_base.entry(drv).or_default().insert(attr);
+        }
+        let mut all: BTreeMap<&DrvPath, Named<'_>> = BTreeMap::new();
+        for (attr, drv) in &of_head {
+            all.entry(drv).or_default().insert(*attr);
+        }
+        for (drv, attrs) in of_base {
+            let mut others = attrs.iter().filter_map(|attr| of_head.get(attr).copied());
+            let told = others.find(|other| self.is_same_fault(drv, other)).unwrap_or(drv);
+            all.entry(told).or_default().extend(attrs);
+        }
+        all
+    }
+
+    fn is_same_fault(&self, one: &DrvPath, other: &DrvPath) -> bool {
+        let why = |drv: &DrvPath| Some(self.known.unusable().get(drv)?.replace(drv.as_str(), ""));
+        one.drv_name() == other.drv_name() && why(one) == why(other)
+    }
+}
+
+/// All of a job that could not be written, though it could be evaluated: if the next run may do better, that says nothing
+/// about the code.
+fn came_to_an_end((side, job, error): &(Side, JobName, AttrError)) -> Result<(), RunError> {
+    if !error.path.is_root() || !may_pass(error) {
+        return Ok(());
+    }
+    let (kind, message) = (error.kind, first_line(error));
+    Err(RunError::Unwritten { job: job.clone(), side: *side, kind, message })
 }
 
 /// The first few, and how many more.
-fn named(attrs: &BTreeSet<(&JobName, &AttrPath)>) -> String {
+fn named(attrs: &Named<'_>) -> String {
     let first: Vec<String> = attrs.iter().take(ATTRS_TOLD_MAX).map(|(_, attr)| attr.to_string()).collect();
     match attrs.len().saturating_sub(ATTRS_TOLD_MAX) {
         0 => first.join(", "),

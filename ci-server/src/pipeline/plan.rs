@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use ci_model::JobName;
-use ci_model::config::{Effect, PlannedJob, effective};
+use ci_model::config::{Effect, PlannedJob};
 use ci_model::flow::Checkout;
 use ci_model::outcome::Side;
 
@@ -50,9 +50,9 @@ impl Planned {
 
 impl Plan {
     pub(super) fn of(request: &Request, checkout: &Checkout) -> Result<Self, RunError> {
-        let (configs, mut warnings) = Configs::read(checkout, &request.local_system)?;
+        let (configs, mut warnings) = Configs::read(checkout, request.default_systems())?;
         let base = configs.base.as_ref().map(|base| &base.config);
-        let holds = effective(base, &configs.head.config, request.trust);
+        let holds = configs.holds(request.trust);
         warnings.extend(holds.notices.iter().map(ToString::to_string));
         let head = holds.config.all_jobs();
         let base = base.map(|base| base.all_jobs()).unwrap_or_default();

@@ -16,7 +16,7 @@ use nix_store::process::{Outcome, ProcessError, Spec, run};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
-use super::{Confinement, Keeper, SandboxError, StoreAccess};
+use super::{Confinement, Keeper, NOBODY, SandboxError, StoreAccess};
 
 /// Longest one of the builds may take.
 pub(super) const BUILD_MAX: Duration = Duration::from_secs(60);
@@ -60,9 +60,12 @@ pub enum Unconfined {
     Open,
     /// Evaluations can turn the sandbox off.
     #[error(
-        "the Nix daemon lets evaluations turn its sandbox off: take this program's user out of `trusted-users` in its nix.conf and restart nix-daemon"
+        "the Nix daemon lets evaluations turn its sandbox off: take {user} out of `trusted-users` in its nix.conf, the `@group`s they are in and `*` as well, and restart nix-daemon"
     )]
-    Trusted,
+    Trusted {
+        /// As whom evaluations ask.
+        user: String,
+    },
     /// No answer.
     #[error("cannot tell whether the Nix daemon confines its builds: see that nix-daemon runs ({said})")]
     Unknown {
@@ -111,9 +114,8 @@ impl DaemonGate {
         if *shown {
             return Ok(());
         }
-        for (asker, open) in
-            [(Asker::Ourselves, Unconfined::Open), (Asker::Evaluation(keeper), Unconfined::Trusted)]
-        {
+        let trusted = Unconfined::Trusted { user: asks_as() };
+        for (asker, open) in [(Asker::Ourselves, Unconfined::Open), (Asker::Evaluation(keeper), trusted)] {
             self.can_read("control", asker, true).await?;
             if self.can_read("canary", asker, false).await? {
                 return Err(open);
@@ -158,6 +160,8 @@ impl DaemonGate {
         let text = format!("{unique:016x}\n");
         let words = [("name", name.into()), ("text", text.into()), ("hash", hash.into()), ("canary", url)];
         let mut spec = Spec::new("nix-build").args(["--no-out-link", "-E", EXPRESSION, "-A", attribute]);
+        // No cache has what never was before, and one that is out of reach would be waited for.
+        spec = spec.args(["--option", "substitute", "false"]);
         for (name, value) in words {
             spec = spec.args(["--argstr", name]).arg(value);
         }
@@ -173,6 +177,27 @@ impl DaemonGate {
     }
 }
 
+/// As whom the daemon sees evaluations: root has them run by nobody.
+fn asks_as() -> String {
+    let ourselves = rustix::process::geteuid();
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default(); // numbers are names enough
+    if ourselves.is_root() {
+        format!("the user {}, as whom root has code evaluated,", name_of(NOBODY, &users))
+    } else {
+        format!("the user {}", name_of(ourselves.as_raw(), &users))
+    }
+}
+
+/// What a list of users calls one, or else the number.
+fn name_of(user: u32, users: &str) -> String {
+    let named = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, number) = (fields.next()?, fields.nth(1)?);
+        (number.parse() == Ok(user)).then(|| name.to_owned())
+    });
+    named.unwrap_or_else(|| user.to_string())
+}
+
 fn confined(keeper: &Keeper, spec: &Spec) -> Result<Spec, Unconfined> {
     let store = keeper.daemon.as_ref().map_or(StoreAccess::None, |daemon| StoreAccess::Daemon {
         socket_folder: daemon.socket_folder.clone(),
@@ -181,4 +206,15 @@ fn confined(keeper: &Keeper, spec: &Spec) -> Result<Spec, Unconfined> {
     let confinement =
         Confinement { reads: Vec::new(), store, limits: keeper.limits, door: None, groups: Vec::new() };
     keeper.sandbox.confine(spec, &confinement).map_err(Unconfined::Confine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_named_as_the_list_says() {
+        let users = "root:x:0:0::/root:/bin/sh\n\nodd\nann:x:1000:1000::/home/ann:/bin/sh\n";
+        assert_eq!([0, 1000, 7].map(|user| name_of(user, users)), ["root", "ann", "7"]);
+    }
 }

@@ -29,7 +29,7 @@ pub struct Settings {
 pub enum Missing {
     /// No bubblewrap.
     #[error(
-        "there is no bubblewrap, which confines what outsiders wrote: install the package bubblewrap, or set [eval] bubblewrap to its bwrap"
+        "there is no bubblewrap, which confines what outsiders wrote: install the package bubblewrap, and see that bwrap is on the PATH"
     )]
     Bubblewrap(#[source] ProcessError),
     /// Something of the sandbox's own does not work.

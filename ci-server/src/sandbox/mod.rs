@@ -1,7 +1,7 @@
 //! A child that runs what outsiders wrote, and cannot do harm. In: a [`Spec`] of a child and what it needs, a
 //! [`Confinement`]. Out: a [`Spec`] of the same child inside bubblewrap: namespaces of its own, the checkout and the programs
 //! read-only, nothing else of the machine, no variables but those of [`VARIABLES`], bounds on what it takes, no network but
-//! the door to our [`Proxy`]. Whether a child is confined at all is [`decide`]'s; what it says is its caller's.
+//! the door to our [`Proxy`](proxy::Proxy). Whether a child is confined at all is [`decide`]'s; what it says is its caller's.
 
 use std::ffi::OsString;
 use std::io;
@@ -29,7 +29,7 @@ pub use detect::{Missing, Settings};
 pub use error::{SandboxError, Unfit};
 pub use group::{Group, Groups, Share};
 pub use inside::{FAILED as INSIDE_FAILED, WORD as INSIDE_WORD, take_over_if_meant};
-pub use keep::{DaemonStore, Keeper};
+pub use keep::{DaemonStore, Keeper, NoDaemon};
 pub use prepare::{Prepared, Refusal, Run, prepare};
 pub use variables::VARIABLES;
 
@@ -58,7 +58,7 @@ pub struct Confinement {
     pub store: StoreAccess,
     /// What it may take.
     pub limits: Limits,
-    /// The door of the [`Proxy`] that is its only way out; `None` for no way at all.
+    /// The door of the [`Proxy`](proxy::Proxy) that is its only way out; `None` for no way at all.
     pub door: Option<PathBuf>,
     /// Entrances of the [`Group`] it is in; none for no group.
     pub groups: Vec<PathBuf>,

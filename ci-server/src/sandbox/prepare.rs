@@ -11,8 +11,8 @@ use service_kit::clock::Clock;
 
 use super::proxy::{Proxy, RuleError, Rules};
 use super::{
-    DaemonGate, DaemonStore, Decision, Groups, Keeper, Limits, Missing, NOBODY, Sandbox, Settings, Share,
-    Unconfined, Wish, decide,
+    DaemonGate, DaemonStore, Decision, Groups, Keeper, Limits, Missing, NOBODY, NoDaemon, Sandbox, Settings,
+    Share, Unconfined, Wish, decide,
 };
 
 /// What a run needs of the sandbox.
@@ -24,7 +24,7 @@ pub struct Run<'a> {
     pub wish: Wish,
     /// Where the sandbox's parts are.
     pub settings: &'a Settings,
-    /// `[eval] allowed_uris`.
+    /// What may be fetched: prefixes of URIs.
     pub allowed_uris: &'a [String],
     /// How far the addresses behind them may reach.
     pub reach: Reach,
@@ -32,8 +32,8 @@ pub struct Run<'a> {
     pub limits: Limits,
     /// What all of them may take, where the machine has a place for a control group.
     pub share: Share,
-    /// The daemon through which derivations are written, and the gate before it; `None` when there is none.
-    pub daemon: Option<(DaemonStore, &'a DaemonGate)>,
+    /// The daemon through which derivations are written, and the gate before it; or why there is none.
+    pub daemon: Result<(DaemonStore, &'a DaemonGate), NoDaemon>,
     /// Does the run write derivations? Then it needs the daemon.
     pub writes: bool,
     /// Time.
@@ -61,10 +61,8 @@ pub enum Refusal {
     )]
     NotWished,
     /// There is no Nix daemon.
-    #[error(
-        "in the sandbox derivations are written through the Nix daemon, and none listens here: start nix-daemon, or turn the sandbox off"
-    )]
-    NoDaemon,
+    #[error("in the sandbox derivations are written through the Nix daemon, and there is none")]
+    NoDaemon(#[source] NoDaemon),
     /// The Nix daemon is not safe.
     #[error("nothing that outsiders wrote is evaluated or built here")]
     Daemon(#[from] Unconfined),
@@ -93,9 +91,11 @@ pub async fn prepare(run: Run<'_>) -> Result<Prepared, Refusal> {
     }
     let rules = Rules::parse(run.allowed_uris)?;
     let sandbox = Sandbox::detect(run.settings).await.map_err(Refusal::NoSandbox)?;
-    if run.writes && run.daemon.is_none() {
-        return Err(Refusal::NoDaemon);
-    }
+    let (daemon, gate) = match run.daemon {
+        Ok((daemon, gate)) => (Some(daemon), Some(gate)),
+        Err(none) if run.writes => return Err(Refusal::NoDaemon(none)),
+        Err(_) => (None, None), // nobody asks it for anything
+    };
     let user = sandbox.root.then_some(NOBODY);
     let proxy = match rules.is_empty() {
         true => None,
@@ -105,7 +105,6 @@ pub async fn prepare(run: Run<'_>) -> Result<Prepared, Refusal> {
         }
     };
     let group = Groups::find().make(run.share).map_err(Refusal::Group)?;
-    let (daemon, gate) = run.daemon.unzip();
     let group = group.map(Arc::new);
     let keeper = Keeper { sandbox: Arc::new(sandbox), limits: run.limits, daemon, proxy, group };
     if let (Trust::UntrustedPr, Some(gate)) = (run.trust, gate) {

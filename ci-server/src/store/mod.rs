@@ -45,7 +45,9 @@ pub trait Store: Send + Sync {
 
     /// Begins a run. The same key gives the same run, whoever asks and however often; with another trigger it is
     /// refused ([`Refusal::KeyTaken`]). Two runs of one commit under two keys stand beside each other: each has its own
-    /// comparison and end, and both use the same evaluations and derivations.
+    /// comparison and end, and both use the same evaluations and derivations. It belongs to whoever began it last: once
+    /// their store is closed, or their process gone, an open run is lost ([`RunEnd::Lost`]) from the next opening, or the
+    /// next [`Store::forget`], on. A lost one that is begun again goes on.
     fn begin_run(&self, key: &RunKey, trigger: &Trigger) -> Result<RunId, StoreError>;
 
     /// Writes down that a side of a run is this evaluation, which is kept as long as the run is.
@@ -56,7 +58,7 @@ pub trait Store: Send + Sync {
     fn record_comparison(&self, run: RunId, comparison: &Comparison) -> Result<(), StoreError>;
 
     /// Ends a run, with its comparison when it has not been recorded. The same end again changes nothing; another one
-    /// is refused.
+    /// is refused, but for one that was lost.
     fn close_run(&self, run: RunId, end: &RunEnd) -> Result<(), StoreError>;
 
     /// A run.
@@ -73,7 +75,8 @@ pub trait Store: Send + Sync {
     /// here. Its cost says that it is reused. Using it keeps it from being forgotten.
     fn evaluation(&self, key: &EvaluationKey) -> Result<Option<(EvaluationId, Evaluation)>, StoreError>;
 
-    /// Begins an evaluation. Two of one key may be under way at once; the first to be closed stays.
+    /// Begins an evaluation. Two of one key may be under way at once; the first to be closed stays, unless
+    /// the other is to replace it.
     fn begin_evaluation(&self, key: &EvaluationKey) -> Result<EvaluationToken, StoreError>;
 
     /// Adds the chunk of this number (from 0, without gaps) to an evaluation: at most [`CHUNK_MAX`] attributes and
@@ -90,6 +93,14 @@ pub trait Store: Send + Sync {
     /// Says that an evaluation is whole; only now is it found. When another one of its key was closed meanwhile, that
     /// one stays, its id is given, and this one is taken away.
     fn close_evaluation(
+        &self,
+        token: EvaluationToken,
+        cost: &EvaluationCost,
+    ) -> Result<EvaluationId, StoreError>;
+
+    /// Says that an evaluation is whole and is what is found from now on: one of its key that was closed before is not
+    /// found any more, and stays as it is for the runs that use it. Of two at once the last one is found.
+    fn replace_evaluation(
         &self,
         token: EvaluationToken,
         cost: &EvaluationCost,

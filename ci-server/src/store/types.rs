@@ -1,6 +1,8 @@
 //! What goes into the store and comes out of it, beside the stages' own types in `ci_model`.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use ci_model::attr::BuildTraits;
@@ -57,6 +59,16 @@ impl RunKey {
         }
     }
 
+    /// A key that nobody else has: 128 bits of the system's randomness, in hexadecimal.
+    ///
+    /// # Errors
+    /// When the system gives none.
+    pub fn random() -> io::Result<Self> {
+        let mut bytes = [0; 16];
+        File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+        Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+    }
+
     /// Its text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -88,6 +100,8 @@ pub enum RunEnd {
     Cancelled,
     /// It is a job set of an older server, which does not say.
     TakenOver,
+    /// Whoever ran it is gone and did not say. It goes on when it is begun again with its key, and takes any other end.
+    Lost,
 }
 
 /// One attribute of a comparison, as it can be looked for.

@@ -4,6 +4,7 @@ mod bounds;
 mod hostile;
 mod local;
 mod server;
+mod ssh;
 mod support;
 mod web;
 mod worktree;

@@ -2,6 +2,7 @@
 
 mod bad_days;
 mod failures;
+pub(crate) mod gate;
 mod hostile;
 mod jobs;
 mod repository;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ci_model::attr::{Attr, AttrError, ErrorKind};
+use nix_store::process::LINE_BYTES_MAX;
 use nix_types::AttrPath;
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,6 +15,9 @@ use crate::evaluate::record::{self, Parts};
 
 /// Longest row, in bytes: some releases list all inputs of a job.
 const ROW_BYTES_MAX: usize = 4 << 20;
+
+/// Most lines that make a row: a longer line than one may be is cut. Each piece has the row read from its beginning.
+const PIECES_MAX: usize = ROW_BYTES_MAX / LINE_BYTES_MAX + 1;
 
 /// One row.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +50,7 @@ pub(super) struct Reader {
     /// The store's folder, and whether it may be built in between, where it writes nothing.
     reads: Option<(String, bool)>,
     partial: String,
+    pieces: usize,
     root_failed: bool,
     garbage: bool,
 }
@@ -53,7 +58,7 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn new(checkout: &Path, reads: Option<(String, bool)>) -> Self {
         let checkout = checkout.into();
-        Self { checkout, reads, partial: String::new(), root_failed: false, garbage: false }
+        Self { checkout, reads, partial: String::new(), pieces: 0, root_failed: false, garbage: false }
     }
 
     /// Did it say that there is nothing to look at, and why?
@@ -70,7 +75,7 @@ impl Reader {
     pub(super) fn push(&mut self, line: &str) -> Vec<Row> {
         if let Ok(row) = serde_json::from_str::<Line>(line) {
             self.garbage |= !self.partial.is_empty();
-            self.partial.clear();
+            self.clear();
             return vec![self.row(row)];
         }
         if self.partial.is_empty() && !line.starts_with('{') {
@@ -78,15 +83,21 @@ impl Reader {
             return Vec::new();
         }
         self.partial.push_str(line);
+        self.pieces += 1;
         if let Ok(row) = serde_json::from_str::<Line>(&self.partial) {
-            self.partial.clear();
+            self.clear();
             return vec![self.row(row)];
         }
-        if self.partial.len() > ROW_BYTES_MAX {
-            self.partial.clear();
+        if self.partial.len() > ROW_BYTES_MAX || self.pieces >= PIECES_MAX {
+            self.clear();
             self.garbage = true;
         }
         Vec::new()
+    }
+
+    fn clear(&mut self) {
+        self.partial.clear();
+        self.pieces = 0;
     }
 
     fn row(&mut self, line: Line) -> Row {
@@ -158,13 +169,36 @@ fn kind_of(text: &str) -> ErrorKind {
         "division by zero",
         "cannot evaluate a function",
     ];
-    let is_fatal = fatal.iter().any(|words| text.contains(words)) || message::is_passing(text);
+    // What an assertion was about is the author's text.
+    let failed = text.strip_prefix("assertion '").and_then(|text| text.split_once("' failed"));
+    let text = failed.map_or(text, |(_, why)| why);
+    let is_type = text.starts_with("expected a") && text.contains(" but found ");
+    let is_fatal = is_type || fatal.iter().any(|words| text.contains(words)) || message::is_passing(text);
     if is_fatal { ErrorKind::Fatal } else { ErrorKind::Thrown }
 }
 
 #[cfg(test)]
 mod tests {
+    use ci_model::attr::{MESSAGE_BYTES_MAX, TRACE_BYTES_MAX};
+    use test_kit::mutate::{Shape, play};
+
     use super::*;
+
+    #[test]
+    fn what_the_author_says_is_thrown_and_what_nix_says_is_fatal() {
+        for (said, kind) in [
+            ("expected a set but found an integer: 5", ErrorKind::Fatal),
+            ("expected one output but found three", ErrorKind::Thrown),
+            ("attribute 'x' missing", ErrorKind::Fatal),
+            (
+                "assertion '(missing == 1)' failed: an integer with value '2' is not equal to an integer",
+                ErrorKind::Thrown,
+            ),
+            ("assertion '(a.missing)' failed", ErrorKind::Thrown),
+        ] {
+            assert_eq!(kind_of(said), kind, "{said}");
+        }
+    }
 
     #[test]
     fn a_row_in_pieces_is_one_row() {
@@ -179,6 +213,76 @@ mod tests {
         let rows = reader.push(second);
         assert!(matches!(&rows[..], [Row::Job(attr)] if attr.drv.as_str() == drv), "{rows:?}");
         assert!(reader.is_whole());
+    }
+
+    /// Lines as the reader of the child's output cuts them. Each gives at most one row; what an error says can be shown and is
+    /// bounded; what is whole before is whole after a line of its own; and what a pass that writes nothing did not write is an
+    /// error to one that writes.
+    fn rows(bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes);
+        let reads = Some(("/nix/store".to_owned(), true));
+        let (mut plain, mut reading) =
+            (Reader::new(Path::new("/c"), None), Reader::new(Path::new("/c"), reads));
+        for line in text.lines() {
+            let mut rest = line;
+            loop {
+                let (now, later) = rest.split_at(rest.floor_char_boundary(LINE_BYTES_MAX));
+                let (rows, same) = (plain.push(now), reading.push(now));
+                assert!(rows.len() <= 1 && rows.len() == same.len(), "{rows:?}, {same:?}");
+                assert_eq!(plain.is_whole(), reading.is_whole());
+                for (row, same) in rows.iter().zip(&same) {
+                    match (row, same) {
+                        (Row::Error(error), Row::Unwritten(path)) => assert_eq!(&error.path, path),
+                        (row, same) => assert_eq!(row, same),
+                    }
+                    shown(row);
+                }
+                rest = later;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+        }
+        assert!(plain.partial.len() <= ROW_BYTES_MAX);
+    }
+
+    fn shown(row: &Row) {
+        match row {
+            Row::Error(error) => {
+                assert!(!error.message.is_empty() && error.message.len() <= MESSAGE_BYTES_MAX, "{error:?}");
+                assert!(error.trace.len() <= TRACE_BYTES_MAX);
+                let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+                assert!(!error.message.contains(steers) && !error.trace.contains(steers), "{error:?}");
+            }
+            Row::Job(attr) => assert_eq!(attr.path.to_string().parse().as_ref(), Ok(&attr.path)),
+            Row::Unwritten(_) | Row::NoJob => {}
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_rows_or_noticed() {
+        play(
+            "eval_rows",
+            &[
+                Shape { part: "{\n", ..Shape::default() },
+                Shape { part: "{ \"a\":\n", ..Shape::default() },
+                Shape { part: "{\"attr\":\"a{n}\",\"error\":\"error: x\"}\n", ..Shape::default() },
+                Shape { head: "{\"attrPath\":[", part: "\"{n}\",", tail: "\"a\"],\"error\":\"\"}\n" },
+                Shape { head: "{\"attr\":\"", part: "a.", tail: "a\",\"error\":\"\"}\n" },
+                Shape { head: "{\"attr\":\"a\",\"error\":\"", part: "error: \\u001b[\\n", tail: "\"}\n" },
+                Shape { head: "{\"attr\":\"a\",\"meta\":", part: "[", tail: "}\n" },
+            ],
+            rows,
+        );
+    }
+
+    #[test]
+    fn a_row_of_too_many_pieces_is_none() {
+        let mut reader = Reader::new(Path::new("/"), None);
+        for _ in 0..PIECES_MAX {
+            assert!(reader.push("{").is_empty());
+        }
+        assert!(reader.partial.is_empty() && !reader.is_whole());
     }
 
     #[test]

@@ -130,7 +130,7 @@ impl<'s> Hall<'s> {
     /// Counts what a mark says.
     pub(super) fn count(&mut self, heard: &Heard) {
         match heard {
-            Heard::Begins(_) => self.begun += 1,
+            Heard::Begins(names) => self.begun += u64::from(!names.is_empty()), // the root is no attribute
             Heard::Holds(count) => self.tell(Event::Known(u64::from(*count))),
             Heard::Noted | Heard::Result(_) | Heard::Beyond => {}
         }

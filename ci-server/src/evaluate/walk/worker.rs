@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::hall::{Hall, Work};
 use super::{Phase, lock};
 use crate::evaluate::command::{self, Task};
-use crate::evaluate::mark::{self, Mark};
+use crate::evaluate::mark::{Mark, Marks};
 use crate::evaluate::place::Place;
 use crate::evaluate::share::{NeverFits, Permit};
 use crate::evaluate::trail::{End, Heard, Trail};
@@ -69,10 +69,11 @@ async fn turn(phase: Phase<'_>, hall: &Mutex<Hall<'_>>, news: &Notify) -> Result
             let hall = lock(hall);
             (hall.is_done(), hall.has_work())
         };
-        if is_done {
+        if is_done || phase.quit.is_requested() {
             return Ok(None);
         }
         tokio::select! {
+            () = phase.quit.requested() => return Ok(None),
             permit = &mut permit, if has_work => return Ok(Some(permit?)),
             () = changed => {}
         }
@@ -96,6 +97,7 @@ async fn evaluate(
         paths: phase.paths,
         is_bare: phase.is_bare,
         writes: phase.writes || lock(hall).writes(),
+        tells_way: phase.tells_way,
     };
     let writes = task.writes;
     let spec = command::evaluator(&task, phase.confine)?;
@@ -108,19 +110,51 @@ async fn evaluate(
             limit_address_space(number, command::address_space(phase.request));
             let _ = pid.set(number); // it is told once
         };
-        let run = run_followed(&spec, killer.asked.notified(), &mut judge, &mut started);
+        let asked = async {
+            tokio::select! {
+                () = killer.asked.notified() => {}
+                () = phase.quit.requested() => killer.end(Ended::Stop),
+            }
+        };
+        let run = run_followed(&spec, asked, &mut judge, &mut started);
         tokio::select! {
             outcome = run => outcome?,
             never = watch(at, phase, hall, &killer, &pid) => match never {},
         }
     };
-    ear.finish();
-    let said = ear.said.text();
+    let outcome = Outcome { exit: phase.confine.exit(outcome.exit), ..outcome };
+    let (said, job) = (ear.said.text(), ear.job.take());
+    if !ear.has_heard {
+        is_nix_well(&outcome, killer.why(), &said)?;
+    }
     let trail = lock(hall).leave(at, outcome.usage);
     match trail {
-        Some(trail) => follow(Phase { writes, ..phase }, hall, &work, &trail, &outcome, killer.why(), &said),
+        Some(trail) => {
+            let end = Ending { exit: outcome.exit, ended: killer.why(), said: &said, job };
+            follow(Phase { writes, ..phase }, hall, &work, &trail, end)
+        }
         None => Ok(()),
     }
+}
+
+/// An evaluator that never told that it began has not looked at any code. It is Nix that did not work, or this machine,
+/// unless it is known to be soon over.
+fn is_nix_well(outcome: &Outcome, ended: Option<Ended>, said: &str) -> Result<(), EvaluateError> {
+    let failed = ended.is_none() && matches!(outcome.exit, Exit::Exited(code) if code != 0);
+    let error = message::error(AttrPath::root(), None, said);
+    if !failed || message::is_busy(&error) || message::is_out_of_memory(said) {
+        return Ok(());
+    }
+    Err(EvaluateError::Machine { said: error.message })
+}
+
+/// The end of an evaluator.
+struct Ending<'a> {
+    exit: Exit,
+    ended: Option<Ended>,
+    said: &'a str,
+    /// The job that it told last, if it did not come to tell its meta.
+    job: Option<Box<Attr>>,
 }
 
 /// What follows from the end of an evaluator.
@@ -129,19 +163,18 @@ fn follow(
     hall: &Mutex<Hall<'_>>,
     work: &Work,
     trail: &Trail,
-    outcome: &Outcome,
-    ended: Option<Ended>,
-    said: &str,
+    Ending { exit, ended, said, job }: Ending<'_>,
 ) -> Result<(), EvaluateError> {
     // Without a net, an author's own text is printed as Nix's is.
-    let may_be_machine = ended.is_none() && !phase.is_bare && matches!(outcome.exit, Exit::Exited(_));
+    let may_be_machine = ended.is_none() && !phase.is_bare && matches!(exit, Exit::Exited(_));
     if let Some(said) = may_be_machine.then(|| message::machine(said)).flatten() {
-        return Err(EvaluateError::Machine { said });
+        let store = phase.request.store();
+        return Err(EvaluateError::Machine { said: format!("{said} (Nix' store is {store})") });
     }
-    let (end, kind) = judge(trail, outcome.exit, ended, said);
+    let (end, kind) = judge(trail, exit, ended, said);
     let mut hall = lock(hall);
     let came_to_nothing = trail.results() == 0 && end == End::Unclear;
-    if came_to_nothing && work.tries + 1 < TRIES_MAX && matches!(outcome.exit, Exit::Signaled(_)) {
+    if came_to_nothing && work.tries + 1 < TRIES_MAX && matches!(exit, Exit::Signaled(_)) {
         hall.put(Some(work.span.clone()), work.tries + 1);
         return Ok(());
     }
@@ -150,6 +183,12 @@ fn follow(
         return Ok(());
     }
     let verdict = trail.end(end);
+    if let Some(job) = job.filter(|_| verdict.keeps_job) {
+        hall.tell(Event::Attr(job));
+    }
+    if verdict.culprit.is_some() || matches!(end, End::Fatal | End::TooLong) {
+        hall.count_restart();
+    }
     if let Some((place, names)) = verdict.culprit {
         match path_of(phase, &place, names) {
             Ok(path)
@@ -158,10 +197,19 @@ fn follow(
             {
                 hall.unwritten.push(path);
             }
-            Ok(path) => hall.tell(Event::Error(Box::new(message::error(path, kind, said)))),
+            Ok(path) => {
+                // Nonsense in the midst of it is no Nix that does not work.
+                let is_inside = !path.is_root();
+                let kind =
+                    kind.map(
+                        |kind| {
+                            if kind == ErrorKind::Garbage && is_inside { ErrorKind::Crashed } else { kind }
+                        },
+                    );
+                hall.tell(Event::Error(Box::new(message::error(path, kind, said))));
+            }
             Err(error) => hall.tell(Event::Error(error)),
         }
-        hall.count_restart();
     }
     hall.put(verdict.rest, 0);
     Ok(())
@@ -184,7 +232,7 @@ fn judge(trail: &Trail, exit: Exit, ended: Option<Ended>, said: &str) -> (End, O
         (Some(Ended::Output), _) => (End::Fatal, Some(ErrorKind::TooLarge)),
         (Some(Ended::Memory), _) => (End::Unclear, Some(ErrorKind::OutOfMemory)),
         (None, Exit::TimedOut { which: Limit::Silent | Limit::Wall, .. }) => {
-            (End::Fatal, Some(ErrorKind::TimedOut))
+            (End::TooLong, Some(ErrorKind::TimedOut))
         }
         (None, Exit::Cancelled) => (End::Through, None),
         (None, Exit::Signaled(libc::SIGSEGV | libc::SIGBUS | libc::SIGABRT | libc::SIGILL)) => {
@@ -225,11 +273,13 @@ struct Ear<'a, 's> {
     news: &'a Notify,
     killer: &'a Killer,
     permit: &'a Permit,
-    prefix: String,
+    marks: Marks,
     /// A job whose meta is still to come.
     job: Option<Box<Attr>>,
     said: Said,
     printed: u64,
+    /// Has it told anything at all?
+    has_heard: bool,
 }
 
 impl<'a, 's> Ear<'a, 's> {
@@ -242,17 +292,18 @@ impl<'a, 's> Ear<'a, 's> {
         permit: &'a Permit,
         nonce: &str,
     ) -> Self {
-        let prefix = mark::prefix(nonce);
-        Self { at, phase, hall, news, killer, permit, prefix, job: None, said: Said::default(), printed: 0 }
+        let (marks, job, said) = (Marks::of(nonce), None, Said::default());
+        Self { at, phase, hall, news, killer, permit, marks, job, said, printed: 0, has_heard: false }
     }
 
     /// Is this line a sign of progress?
     fn hear(&mut self, stream: Stream, line: &str) -> bool {
         let marked = match stream {
             Stream::Stdout => None,
-            Stream::Stderr => line.strip_prefix(&self.prefix).and_then(mark::parse),
+            Stream::Stderr => self.marks.read(line),
         };
         if let Some((place, mark)) = marked {
+            self.has_heard = true;
             self.take(&place, &mark);
             return true;
         }
@@ -288,7 +339,9 @@ impl<'a, 's> Ear<'a, 's> {
             }
             Heard::Begins(names) => {
                 self.said.clear();
-                if let Ok(path) = path_of(self.phase, place, names) {
+                if let Ok(path) = path_of(self.phase, place, names)
+                    && !path.is_root()
+                {
                     hall.tell(Event::Begin(path));
                 }
             }
@@ -327,13 +380,6 @@ impl<'a, 's> Ear<'a, 's> {
             Mark::OtherSystem => Some(Event::OtherSystem(path)),
             Mark::TooLarge(what) => wrong(ErrorKind::TooLarge, &format!("{what} is beyond what is taken")),
             Mark::Begins(_) | Mark::Holds(_) | Mark::Throws | Mark::Nothing | Mark::End => None,
-        }
-    }
-
-    /// It ended: a job whose meta it was lost with is good without it.
-    fn finish(&mut self) {
-        if let Some(attr) = self.job.take() {
-            lock(self.hall).tell(Event::Attr(attr));
         }
     }
 }
@@ -383,7 +429,8 @@ impl Killer {
     }
 }
 
-/// Looks at an evaluator's memory for as long as it is asked.
+/// Looks at an evaluator's memory for as long as it is asked. One that still has too much a look after it was asked to
+/// end is killed: it may grow faster than it hears.
 async fn watch(
     at: usize,
     phase: Phase<'_>,
@@ -391,13 +438,18 @@ async fn watch(
     killer: &Killer,
     pid: &OnceLock<u32>,
 ) -> Infallible {
+    let mut is_asked = false;
     loop {
         sleep_until(Instant::now() + LOOK_EVERY).await;
         let Some(pid) = pid.get() else { continue };
         let bytes = resident::bytes(*pid);
         lock(hall).tell(Event::Memory { worker: at, bytes });
         if bytes > phase.request.limits.memory_bytes {
+            if is_asked {
+                resident::kill_group(*pid);
+            }
             killer.end(Ended::Memory);
+            is_asked = true;
         }
     }
 }

@@ -10,8 +10,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use service_kit::address::{Reach, classify};
@@ -32,7 +32,7 @@ mod tests;
 
 pub(super) use hand::hand_over;
 pub use head::HEAD_MAX;
-pub use rules::{RuleError, Rules};
+pub use rules::{RuleError, Rules, URI_BYTES_MAX, URIS_MAX, Wrong};
 
 use head::Request;
 use rules::Target;
@@ -55,6 +55,8 @@ pub const CONNECTION_TIME: Duration = Duration::from_secs(3600);
 pub const CONNECTION_BYTES: u64 = 8 << 30;
 /// Lines in the log about what was refused; further ones are counted and not written.
 pub const LOGGED_MAX: u32 = 100;
+/// Different refusals that are kept, for whoever asks afterwards.
+pub const KEPT_MAX: usize = 5;
 
 /// A proxy that runs until it is dropped.
 #[derive(Debug)]
@@ -72,10 +74,46 @@ struct Shared {
     reach: Reach,
     clock: Clock,
     refused: AtomicU32,
+    /// The first of them, each once.
+    kept: Mutex<Vec<Refused>>,
+}
+
+/// Something that was asked for and not fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Why, with what was asked for: text from outside, on one line.
+    pub why: String,
+    /// Was it allowed, and lies where the proxy does not reach?
+    pub is_beyond_reach: bool,
 }
 
 /// Why a client is not served: the status of the answer, and the reason.
-type No = (&'static str, String);
+type No = (Status, String);
+
+/// Statuses of an answer that says no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    BadRequest,
+    NotAllowed,
+    BeyondReach,
+    Timeout,
+    TooLarge,
+    BadGateway,
+    GatewayTimeout,
+}
+
+impl Status {
+    fn text(self) -> &'static str {
+        match self {
+            Self::BadRequest => "400 Bad Request",
+            Self::NotAllowed | Self::BeyondReach => "403 Forbidden",
+            Self::Timeout => "408 Request Timeout",
+            Self::TooLarge => "431 Request Header Fields Too Large",
+            Self::BadGateway => "502 Bad Gateway",
+            Self::GatewayTimeout => "504 Gateway Timeout",
+        }
+    }
+}
 
 impl Proxy {
     /// Starts one. `user` is who will come to the door, when that is not ourselves. Needs a tokio runtime with IO.
@@ -91,7 +129,8 @@ impl Proxy {
         if let Some(user) = user {
             chown(&door, Some(user), None)?;
         }
-        let shared = Arc::new(Shared { rules, reach, clock, refused: AtomicU32::new(0) });
+        let shared =
+            Arc::new(Shared { rules, reach, clock, refused: AtomicU32::new(0), kept: Mutex::default() });
         let task = tokio::spawn(doors(listener, Arc::clone(&shared)));
         Ok(Self { door, _folder: folder, task, shared })
     }
@@ -106,6 +145,12 @@ impl Proxy {
     #[must_use]
     pub fn refused(&self) -> u32 {
         self.shared.refused.load(Ordering::Relaxed)
+    }
+
+    /// The first [`KEPT_MAX`] different ones of them.
+    #[must_use]
+    pub fn kept(&self) -> Vec<Refused> {
+        self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -180,10 +225,11 @@ async fn connection(mut client: TcpStream, shared: &Shared) {
     match open(&mut client, shared).await {
         Ok((server, request, rest)) => relay::relay(client, server, &request, &rest, &shared.clock).await,
         Err((status, why)) => {
-            shared.note(&why);
+            shared.note(&why, status == Status::BeyondReach);
             let text = format!("the proxy of the sandbox: {}\n", one_line(&why));
             let head = format!(
-                "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                "HTTP/1.1 {}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                status.text(),
                 text.len()
             );
             let answer = async {
@@ -200,15 +246,15 @@ async fn connection(mut client: TcpStream, shared: &Shared) {
 async fn open(client: &mut TcpStream, shared: &Shared) -> Result<(TcpStream, Request, Vec<u8>), No> {
     let mut bytes = Vec::new();
     let read = shared.clock.timeout(HEAD_TIME, read_head(client, &mut bytes)).await;
-    let end = read.map_err(|_| ("408 Request Timeout", "no request came in time".to_owned()))??;
+    let end = read.map_err(|_| (Status::Timeout, "no request came in time".to_owned()))??;
     let rest = bytes.split_off(end);
-    let request = head::parse(&bytes).map_err(|why| ("400 Bad Request", why.to_owned()))?;
+    let request = head::parse(&bytes).map_err(|why| (Status::BadRequest, why.to_owned()))?;
     if !shared.rules.allow(&request.target) {
-        let why = format!("{} is not among [eval] allowed_uris", request.target);
-        return Err(("403 Forbidden", why));
+        let why = format!("{} is not among the URIs that are allowed", request.target);
+        return Err((Status::NotAllowed, why));
     }
     let server = shared.clock.timeout(DIAL_TIME, shared.dial(&request.target)).await;
-    let late = |_| ("504 Gateway Timeout", format!("{} was not reached in time", request.target));
+    let late = |_| (Status::GatewayTimeout, format!("{} was not reached in time", request.target));
     Ok((server.map_err(late)??, request, rest))
 }
 
@@ -218,11 +264,11 @@ async fn read_head(client: &mut TcpStream, bytes: &mut Vec<u8>) -> Result<usize,
             return Ok(end);
         }
         if bytes.len() >= HEAD_MAX {
-            return Err(("431 Request Header Fields Too Large", "the request's head is too long".into()));
+            return Err((Status::TooLarge, "the request's head is too long".into()));
         }
         let mut chunk = [0; 2048];
         match client.read(&mut chunk).await {
-            Ok(0) | Err(_) => return Err(("400 Bad Request", "the client hung up in its request".into())),
+            Ok(0) | Err(_) => return Err((Status::BadRequest, "the client hung up in its request".into())),
             Ok(size) => bytes.extend_from_slice(&chunk[..size]),
         }
     }
@@ -231,14 +277,14 @@ async fn read_head(client: &mut TcpStream, bytes: &mut Vec<u8>) -> Result<usize,
 impl Shared {
     /// Looks the host up once, judges each address, and dials those that are good.
     async fn dial(&self, target: &Target) -> Result<TcpStream, No> {
-        let failed = |error| ("502 Bad Gateway", format!("cannot reach {target}: {error}"));
+        let failed = |error| (Status::BadGateway, format!("cannot reach {target}: {error}"));
         let found = lookup_host((target.host.as_str(), target.port)).await.map_err(failed)?;
         let found: Vec<SocketAddr> = found.take(ADDRESSES_MAX).collect();
         let (good, bad): (Vec<_>, Vec<_>) =
             found.into_iter().partition(|address| self.reach.has(classify(address.ip())));
         let mut last = match bad.first().map(|address| (address.ip(), classify(address.ip()))) {
-            Some((ip, kind)) => ("403 Forbidden", format!("{target} is at {ip}, {kind}")),
-            None => ("502 Bad Gateway", format!("{target} has no address")),
+            Some((ip, kind)) => (Status::BeyondReach, format!("{target} is at {ip}, {kind}")),
+            None => (Status::BadGateway, format!("{target} has no address")),
         };
         for address in good {
             match TcpStream::connect(address).await {
@@ -249,7 +295,13 @@ impl Shared {
         Err(last)
     }
 
-    fn note(&self, why: &str) {
+    fn note(&self, why: &str, is_beyond_reach: bool) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = Refused { why: one_line(why).to_string(), is_beyond_reach };
+        if kept.len() < KEPT_MAX && !kept.contains(&refused) {
+            kept.push(refused);
+        }
+        drop(kept);
         let before = self.refused.fetch_add(1, Ordering::Relaxed);
         if before < LOGGED_MAX {
             tracing::info!("the proxy of the sandbox did not serve a request: {}", one_line(why));

@@ -86,12 +86,15 @@ async fn what_is_listed_is_passed_on_and_nothing_else() {
     ] {
         let answer = world.ask(&request).await;
         assert!(
-            answer.starts_with("HTTP/1.1 403 ") && answer.contains("allowed_uris"),
+            answer.starts_with("HTTP/1.1 403 ") && answer.contains("is not among the URIs that are allowed"),
             "{request}: {answer}"
         );
     }
     assert!(world.ask("GARBAGE\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
     assert_eq!(world.proxy.refused(), 5);
+    let kept = world.proxy.kept();
+    assert!(kept.iter().all(|refused| !refused.is_beyond_reach), "{kept:?}");
+    assert!(kept[0].why.starts_with(&format!("127.0.0.1:{port}/closed is not among")), "{kept:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -106,6 +109,8 @@ async fn an_address_beyond_its_reach_is_not_dialled_whatever_is_listed() {
         let answer = world.ask(&format!("CONNECT {host}:{port} HTTP/1.1\r\n\r\n")).await;
         assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains(" is at "), "{host}: {answer}");
     }
+    let kept = world.proxy.kept();
+    assert!(kept.len() == KEPT_MAX && kept.iter().all(|refused| refused.is_beyond_reach), "{kept:?}");
     let world = World::new(&uris, Reach::Private, Clock::system());
     let answer = world.ask(&format!("CONNECT 169.254.169.254:{port} HTTP/1.1\r\n\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("metadata"), "{answer}");

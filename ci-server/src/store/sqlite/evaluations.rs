@@ -34,6 +34,13 @@ struct Found {
     halves: Vec<String>,
 }
 
+/// Which of two whole evaluations of one key is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OfTwo {
+    First,
+    Last,
+}
+
 /// What a token's row says.
 struct Open {
     state: i64,
@@ -130,6 +137,7 @@ impl SqliteStore {
         &self,
         token: EvaluationToken,
         cost: &EvaluationCost,
+        of_two: OfTwo,
     ) -> Result<EvaluationId, StoreError> {
         let doing = "close an evaluation";
         let cost = serde_json::to_string(cost).map_err(|source| self.unwritable(doing, source))?;
@@ -139,12 +147,17 @@ impl SqliteStore {
             if open.state == WHOLE {
                 return Ok(token.evaluation);
             }
-            if let Some(other) = other_whole(tx, token.evaluation)? {
-                set_state(tx, token.evaluation, DROPPED)?;
-                return Ok(other);
-            }
-            if open.state != OPEN {
-                return Err(Refusal::EvaluationClosed(token.evaluation).into());
+            let other = other_whole(tx, token.evaluation)?;
+            match (other, of_two) {
+                (Some(other), OfTwo::First) => {
+                    set_state(tx, token.evaluation, DROPPED)?;
+                    return Ok(other);
+                }
+                _ if open.state != OPEN => {
+                    return Err(Refusal::EvaluationClosed(token.evaluation).into());
+                }
+                (Some(other), OfTwo::Last) => lose_key(tx, other)?,
+                (None, _) => {}
             }
             set_state(tx, token.evaluation, WHOLE)?;
             let sql = "UPDATE evaluation SET cost = ?2 WHERE id = ?1";
@@ -309,6 +322,16 @@ fn other_whole(tx: &Connection, mine: EvaluationId) -> Result<Option<EvaluationI
     let sql = "SELECT other.id FROM evaluation mine JOIN evaluation other ON other.tree = mine.tree
                AND other.job = mine.job AND other.settings = mine.settings AND other.state = 1 WHERE mine.id = ?1";
     Ok(tx.prepare_cached(sql)?.query_row(params![mine], |row| row.get(0)).optional()?)
+}
+
+/// What is whole is not found by its key any more. Its settings become its own number: 8 bytes, and no [`SettingsHash`],
+/// which has 32, is that; nor are they another row's.
+///
+/// [`SettingsHash`]: crate::store::SettingsHash
+fn lose_key(tx: &Connection, evaluation: EvaluationId) -> Result<(), JobError> {
+    tx.prepare_cached("UPDATE evaluation SET settings = ?2 WHERE id = ?1")?
+        .execute(params![evaluation, evaluation.0.to_be_bytes()])?;
+    Ok(())
 }
 
 fn set_state(tx: &Connection, evaluation: EvaluationId, state: i64) -> Result<(), JobError> {

@@ -31,12 +31,14 @@ impl SqliteStore {
         let yesterday = self.clock.now().as_ms().saturating_sub(MS_PER_DAY);
         let before_ms = older_than.as_ms().min(yesterday);
         let day = before_ms.div_euclid(MS_PER_DAY);
-        Ok(Forgotten {
+        let forgotten = Forgotten {
             runs: self.forget_runs(before_ms)?,
             evaluations: self.forget_evaluations(day)?,
             attrs: self.forget_values(day)?,
             drvs: self.forget_drvs(day)?,
-        })
+        };
+        self.end_lost_runs()?;
+        Ok(forgotten)
     }
 
     fn forget_runs(&self, before_ms: i64) -> Result<u64, StoreError> {

@@ -8,6 +8,7 @@ mod evaluations;
 mod forget;
 mod graph;
 mod older;
+mod openings;
 #[cfg(test)]
 mod plans;
 mod runs;
@@ -28,6 +29,7 @@ use ci_model::outcome::Side;
 use ci_model::{CommitId, RepositoryName};
 use nix_types::DrvPath;
 use service_kit::clock::{Clock, Time};
+use service_kit::telemetry::chain;
 use sqlite_kit::rusqlite::{self, Connection};
 use sqlite_kit::{CallError, Durability, Lane, Options, Reader, StoreKind, Tx, Writer, WriterThread};
 
@@ -36,6 +38,7 @@ use super::{
     LoadedDrv, OldState, Refusal, RepositoryId, RunEnd, RunId, RunKey, Store, StoreError, StoredDrv,
     StoredRun,
 };
+use evaluations::OfTwo;
 
 const MS_PER_DAY: i64 = 86_400_000;
 
@@ -60,6 +63,7 @@ pub struct SqliteStore {
     reader: Reader,
     words: words::Words,
     ids: Arc<drvs::Ids>,
+    openings: openings::Openings,
     /// Last, so that it ends when nothing can ask it any more.
     _thread: WriterThread,
 }
@@ -92,7 +96,7 @@ impl From<Refusal> for JobError {
 }
 
 impl SqliteStore {
-    /// Opens the store, or makes it, and brings its tables up to date.
+    /// Opens the store, or makes it, brings its tables up to date, and ends runs whose process is gone.
     ///
     /// # Errors
     /// When the file cannot be opened, is not ours, is damaged, or is of a later version.
@@ -106,16 +110,25 @@ impl SqliteStore {
         let failed = |error: sqlite_kit::Error| opening(&place.path, error);
         let (writer, thread) = Writer::open(&options, schema::MIGRATIONS).map_err(failed)?;
         let reader = Reader::open(&options, schema::MIGRATIONS).map_err(failed)?;
-        Ok(Self {
+        let session = RandomState::new().build_hasher().finish().cast_signed();
+        let store = Self {
             place: format!("database {}", place.path.display()).into(),
             clock: place.clock.clone(),
-            session: RandomState::new().build_hasher().finish().cast_signed(),
+            session,
             writer,
             reader,
             words: words::Words::default(),
             ids: Arc::default(),
+            openings: openings::Openings::new(&place.path, session),
             _thread: thread,
-        })
+        };
+        // On a thread of its own: who opens a store may be driving an async runtime, where waiting is forbidden.
+        let ended = std::thread::scope(|scope| scope.spawn(|| store.end_lost_runs()).join());
+        if let Err(error) = ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
+            // They stay open until then, which holds nobody up.
+            tracing::warn!("{}; the next start tries again", chain(&error));
+        }
+        Ok(store)
     }
 
     /// Carries out a job in a transaction; it is on disk when this returns.
@@ -194,6 +207,9 @@ fn class_of(error: &sqlite_kit::Error) -> Class {
     };
     match error {
         sqlite_kit::Error::NotADatabase { .. } | sqlite_kit::Error::Damaged { .. } => Class::Damaged,
+        sqlite_kit::Error::Create { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            Class::DiskFull
+        }
         sqlite_kit::Error::Open { source, .. }
         | sqlite_kit::Error::Migrate { source, .. }
         | sqlite_kit::Error::Configure { source, .. }
@@ -272,7 +288,15 @@ impl Store for SqliteStore {
         token: EvaluationToken,
         cost: &EvaluationCost,
     ) -> Result<EvaluationId, StoreError> {
-        self.make_whole(token, cost)
+        self.make_whole(token, cost, OfTwo::First)
+    }
+
+    fn replace_evaluation(
+        &self,
+        token: EvaluationToken,
+        cost: &EvaluationCost,
+    ) -> Result<EvaluationId, StoreError> {
+        self.make_whole(token, cost, OfTwo::Last)
     }
 
     fn drop_evaluation(&self, token: EvaluationToken) -> Result<(), StoreError> {

@@ -7,20 +7,23 @@ use sqlite_kit::rusqlite::Connection;
 
 use super::forget::{ALL_DRVS, EDGES_BACKWARDS, OLD_VALUES, ROOTS, USED_VALUES};
 use super::graph::{DRVS, EDGES};
+use super::openings::AT_WORK;
 use super::schema::MIGRATIONS;
 
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     include_str!("drvs.rs"),
     include_str!("evaluations.rs"),
     include_str!("forget.rs"),
     include_str!("graph.rs"),
     include_str!("older.rs"),
+    include_str!("openings.rs"),
     include_str!("runs.rs"),
     include_str!("values.rs"),
     include_str!("words.rs"),
 ];
-/// They look at everything: a graph that is loaded, and what is looked for to be forgotten.
-const WHOLE_TABLES: [&str; 7] = [DRVS, EDGES, OLD_VALUES, USED_VALUES, ROOTS, ALL_DRVS, EDGES_BACKWARDS];
+/// They look at everything: a graph that is loaded, what is looked for to be forgotten, and an index of the few open runs.
+const WHOLE_TABLES: [&str; 8] =
+    [DRVS, EDGES, OLD_VALUES, USED_VALUES, ROOTS, ALL_DRVS, EDGES_BACKWARDS, AT_WORK];
 
 /// Every string in the sources that begins like a statement.
 fn statements() -> Vec<String> {

@@ -28,6 +28,7 @@ const ANSWERED: i64 = 0;
 const FAILED: i64 = 1;
 const CANCELLED: i64 = 2;
 pub(super) const TAKEN_OVER: i64 = 3;
+pub(super) const LOST: i64 = 4;
 
 /// A run and all it points to.
 pub(super) const RUN: &str = "SELECT repository.name, cause, branch, number, head.hash, base.hash, trust, begun_ms,
@@ -70,15 +71,21 @@ impl SqliteStore {
     }
 
     pub(super) fn begin(&self, key: &RunKey, trigger: &Trigger) -> Result<RunId, StoreError> {
+        let (doing, session) = ("begin a run", self.session);
+        self.show_that_we_work(doing)?;
         let (key, trigger, now) = (key.as_str().to_owned(), trigger.clone(), self.clock.now().as_ms());
-        self.write("begin a run", Lane::Normal, move |tx| {
+        self.write(doing, Lane::Normal, move |tx| {
             let mut query = tx.prepare_cached("SELECT id FROM run WHERE key = ?1")?;
             let found: Option<RunId> = query.query_row(params![key], |row| row.get(0)).optional()?;
-            let Some(run) = found else { return insert(tx, &key, &trigger, now) };
+            let Some(run) = found else { return insert(tx, &key, &trigger, session, now) };
             match stored(tx, run)? {
-                Some(stored) if stored.trigger == trigger => Ok(run),
-                _ => Err(Refusal::KeyTaken { key, run }.into()),
+                Some(stored) if stored.trigger == trigger => {}
+                _ => return Err(Refusal::KeyTaken { key, run }.into()),
             }
+            let sql = "UPDATE run SET session = ?2, how = NULL, closed_ms = NULL
+                       WHERE id = ?1 AND (how IS NULL OR how = ?3)";
+            tx.prepare_cached(sql)?.execute(params![run, session, LOST])?;
+            Ok(run)
         })
     }
 
@@ -104,12 +111,12 @@ impl SqliteStore {
     pub(super) fn record(&self, run: RunId, comparison: &Comparison) -> Result<(), StoreError> {
         let doing = "record a comparison";
         let json = serde_json::to_string(comparison).map_err(|source| self.unwritable(doing, source))?;
-        let rows: Result<Vec<_>, _> = job_rows(comparison).map(|row| self.ready_job(doing, &row)).collect();
-        let mut rows = rows?;
         let there = json.clone();
         if self.write(doing, Lane::Normal, move |tx| is_recorded(tx, run, &there))? {
             return Ok(());
         }
+        let rows: Result<Vec<_>, _> = job_rows(comparison).map(|row| self.ready_job(doing, &row)).collect();
+        let mut rows = rows?;
         while self.write(doing, Lane::Bulk, move |tx| begin_anew(tx, run))? {}
         while !rows.is_empty() {
             let rest = rows.split_off(rows.len().min(CHUNK_MAX));
@@ -153,6 +160,7 @@ impl SqliteStore {
             RunEnd::Failed(why) => (FAILED, None, Some(why.clone())),
             RunEnd::Cancelled => (CANCELLED, None, None),
             RunEnd::TakenOver => (TAKEN_OVER, None, None),
+            RunEnd::Lost => (LOST, None, None),
         };
         let now = self.clock.now().as_ms();
         self.write(doing, Lane::Normal, move |tx| {
@@ -161,13 +169,13 @@ impl SqliteStore {
             match found.optional()? {
                 None => Err(Refusal::UnknownRun(run).into()),
                 Some((Some::<i64>(before), text)) if (before, &text) == (how, &said) => Ok(()),
-                Some((Some(_), _)) => Err(Refusal::RunClosed(run).into()),
-                Some((None, _)) => {
+                Some((Some(LOST) | None, _)) => {
                     let sql =
                         "UPDATE run SET closed_ms = ?2, how = ?3, verdict = ?4, said = ?5 WHERE id = ?1";
                     tx.prepare_cached(sql)?.execute(params![run, now, how, verdict, said])?;
                     Ok(())
                 }
+                Some((Some(_), _)) => Err(Refusal::RunClosed(run).into()),
             }
         })
     }
@@ -219,7 +227,7 @@ fn commit(tx: &Connection, repository: RepositoryId, commit: &CommitId, now: i64
     Ok(tx.last_insert_rowid())
 }
 
-pub(super) fn insert(tx: &Tx<'_>, key: &str, trigger: &Trigger, now: i64) -> Result<RunId, JobError> {
+fn insert(tx: &Tx<'_>, key: &str, trigger: &Trigger, session: i64, now: i64) -> Result<RunId, JobError> {
     let repository = repository(tx, &trigger.repository)?;
     let of = |id: &Option<CommitId>| id.as_ref().map(|id| commit(tx, repository, id, now)).transpose();
     let (head, base) = (of(&trigger.head)?, of(&trigger.base)?);
@@ -229,11 +237,11 @@ pub(super) fn insert(tx: &Tx<'_>, key: &str, trigger: &Trigger, now: i64) -> Res
         Cause::PullRequest { number } => (PULL_REQUEST, None, Some(number.cast_signed())),
         Cause::Person => (PERSON, None, None),
     };
-    let sql = "INSERT INTO run (key, repository, cause, branch, number, head, base, trust, begun_ms)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    let sql = "INSERT INTO run (key, repository, cause, branch, number, head, base, trust, begun_ms, session)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
     let trust = trust_code(trigger.trust);
     tx.prepare_cached(sql)?
-        .execute(params![key, repository, cause, branch, number, head, base, trust, now])?;
+        .execute(params![key, repository, cause, branch, number, head, base, trust, now, session])?;
     Ok(RunId(tx.last_insert_rowid()))
 }
 
@@ -280,6 +288,7 @@ fn end(conn: &Connection, run: RunId, how: i64, said: Option<String>) -> Result<
         (FAILED, Some(why)) => Some(RunEnd::Failed(why)),
         (CANCELLED, _) => Some(RunEnd::Cancelled),
         (TAKEN_OVER, _) => Some(RunEnd::TakenOver),
+        (LOST, _) => Some(RunEnd::Lost),
         _ => None,
     })
 }

@@ -12,7 +12,10 @@ use sqlite_kit::Migration;
 pub(crate) const APPLICATION_ID: u32 = 0x656b_6143;
 
 /// Every schema there has been.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration { version: 1, name: "the CI", sql: CI }];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "the CI", sql: CI },
+    Migration { version: 2, name: "who is at work on a run", sql: AT_WORK },
+];
 
 /// States of an evaluation.
 pub(crate) const OPEN: i64 = 0;
@@ -156,4 +159,10 @@ CREATE TABLE drv_state (
   state INTEGER NOT NULL,
   PRIMARY KEY (drv, domain)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// Runs that were begun before count as those of an opening that is gone.
+const AT_WORK: &str = "
+ALTER TABLE run ADD COLUMN session INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX run_at_work ON run(session) WHERE how IS NULL;
 ";

@@ -1,2 +1,2 @@
-# refused: No such file
+# refused: No such file | does not exist
 builtins.hashFile "sha256" @OUTSIDE@/secret

@@ -1,2 +1,2 @@
-# refused: No such file
+# refused: No such file | does not exist
 builtins.readFile "/proc/self/cwd/../secret"

@@ -1,2 +1,2 @@
-# refused:
+# at most: ""
 builtins.readFile /proc/1/mem

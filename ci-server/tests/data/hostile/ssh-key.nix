@@ -1,2 +1,2 @@
-# refused: No such file
+# refused: No such file | does not exist
 builtins.readDir (builtins.toPath "@HOME@/.ssh")

@@ -92,11 +92,22 @@ async fn a_start_removes_what_a_killed_process_left_and_nothing_else() {
     let mirrors = world.path("mirrors");
     fs::create_dir_all(mirrors.join("look-x/objects")).unwrap();
     fs::write(mirrors.join("look-x/lock"), "").unwrap();
+    fs::create_dir_all(mirrors.join("look-y")).unwrap(); // whose maker was killed before it had a lock
     Places::open(&places, world.bounds.clone(), Clock::system()).unwrap();
     Mirrors::open(&mirrors, world.bounds.clone(), Clock::system()).unwrap();
     assert!(!places.join("draft-x").exists() && !places.join("draft-x.lock").exists());
-    assert!(!mirrors.join("look-x").exists());
+    assert!(!mirrors.join("look-x").exists() && !mirrors.join("look-y").exists());
     assert!(placed.source.folder.join("d/a").is_file());
+
+    // A power cut may have emptied what was written before the machine was started.
+    let (tree, folder) = (placed.source.tree.clone(), placed.source.folder.clone());
+    drop(placed);
+    set_mode(&folder.join("d"), 0o755);
+    fs::remove_file(folder.join("d/a")).unwrap();
+    fs::write(folder.join("d/a"), "").unwrap();
+    fs::write(places.join(tree.as_str()).with_extension("lock"), "4097\nanother-life\n").unwrap();
+    let placed = world.checkout(&repo, &repo.head()).await.unwrap();
+    assert_eq!(fs::read_to_string(placed.source.folder.join("d/a")).unwrap(), "1");
 
     // What has no files is no checkout: it is written anew.
     let (commit, folder) = (repo.head(), placed.source.folder.clone());

@@ -22,6 +22,7 @@ struct Shared {
     login: Mutex<Option<String>>,
     elsewhere: Mutex<Option<String>>,
     is_held: AtomicBool,
+    is_old: AtomicBool,
     holding: AtomicUsize,
     asked: AtomicUsize,
     is_over: AtomicBool,
@@ -36,6 +37,7 @@ impl Server {
             login: Mutex::default(),
             elsewhere: Mutex::default(),
             is_held: AtomicBool::new(false),
+            is_old: AtomicBool::new(false),
             holding: AtomicUsize::new(0),
             asked: AtomicUsize::new(0),
             is_over: AtomicBool::new(false),
@@ -72,6 +74,11 @@ impl Server {
         self.shared.is_held.store(is_held, SeqCst);
     }
 
+    /// Speaks the oldest protocol from now on, by which no commit is given by its hash.
+    pub(super) fn grow_old(&self) {
+        self.shared.is_old.store(true, SeqCst);
+    }
+
     /// How many answers are held back.
     pub(super) fn holding(&self) -> usize {
         self.shared.holding.load(SeqCst)
@@ -99,6 +106,9 @@ fn answer(shared: &Shared, stream: TcpStream) -> std::io::Result<()> {
     let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
     let [method, target, _] = &words[..] else { return Ok(()) };
     let headers = headers(&mut from)?;
+    let is_old = shared.is_old.load(SeqCst);
+    let headers = headers.into_iter().filter(|(key, _)| !(is_old && key == "git-protocol"));
+    let headers: Vec<_> = headers.collect();
     let header = |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
     shared.asked.fetch_add(1, SeqCst);
     if let Some(url) = &*shared.elsewhere.lock().unwrap() {

@@ -48,9 +48,8 @@ impl World {
     /// A program that makes it.
     pub(super) fn trap(&self) -> PathBuf {
         let trap = self.path("trap");
-        fs::write(&trap, format!("#!/bin/sh\necho \"$0 $*\" >>'{}'\ncat\n", self.canary().display()))
-            .unwrap();
-        set_mode(&trap, 0o755);
+        let text = format!("#!/bin/sh\necho \"$0 $*\" >>'{}'\ncat\n", self.canary().display());
+        test_kit::script::write(&trap, &text);
         trap
     }
 

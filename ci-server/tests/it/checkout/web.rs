@@ -39,15 +39,20 @@ fn served(world: &World) -> (Repo, Server, Remote) {
     (repo, server, remote)
 }
 
-#[tokio::test]
-async fn exactly_the_commits_that_are_wanted_come_and_come_once() {
-    let world = World::new();
-    let (repo, server, remote) = served(&world);
+/// Two more on the one that is there; all of them, oldest first.
+fn three_commits(repo: &Repo) -> [CommitId; 3] {
     let first = repo.head();
     repo.write("a", "2");
     let second = repo.commit("two");
     repo.write("a", "3");
-    let third = repo.commit("three");
+    [first, second, repo.commit("three")]
+}
+
+#[tokio::test]
+async fn exactly_the_commits_that_are_wanted_come_and_come_once() {
+    let world = World::new();
+    let (repo, server, remote) = served(&world);
+    let [first, second, third] = three_commits(&repo);
     let both = [&wanted(&first)[..], &wanted(&third)[..]].concat();
     let fetched = world.mirrors.fetch(&remote, None, &both).await.unwrap();
     assert_eq!(fetched.commits, [first.clone(), third.clone()]);
@@ -123,6 +128,45 @@ async fn what_is_not_there_and_who_is_not_there() {
     let dead = Remote::http_on_loopback("http://127.0.0.1:1/r").unwrap();
     let error = world.mirrors.fetch(&dead, None, &wanted(&none)).await.unwrap_err();
     assert_eq!(error.class(), Class::Retry, "{error}");
+}
+
+/// Servers that give no commit by its hash: `uploadpack.allowReachableSHA1InWant` and its like are off, and protocol 2 is not
+/// spoken.
+#[tokio::test]
+async fn where_no_commit_is_given_by_its_hash_the_reference_it_was_seen_on_is_fetched() {
+    let world = World::new();
+    let (repo, server, remote) = served(&world);
+    let [first, second, third] = three_commits(&repo);
+    server.grow_old();
+    let fetch = async |wanted: &[Wanted]| world.mirrors.fetch(&remote, None, wanted).await;
+    let seen =
+        |id: &CommitId| Wanted::Commit { id: id.clone(), seen_on: Some("refs/heads/main".parse().unwrap()) };
+
+    let error = fetch(&wanted(&second)).await.unwrap_err();
+    assert!(error.to_string().contains("allowReachableSHA1InWant"), "{error}");
+    assert_eq!(error.class(), Class::Permanent);
+    // What a branch names is given by its hash, without what was before it ...
+    let tip = fetch(&wanted(&third)).await.unwrap();
+    assert!(tip.mirror.tree(&second).await.is_err());
+    // ... which must not keep what was before from coming when it is wanted.
+    let all = fetch(&[seen(&second), seen(&first), seen(&third)]).await.unwrap();
+    assert_eq!(all.commits, [second.clone(), first.clone(), third]);
+    let placed = all.mirror.materialise(&second, &world.places).await.unwrap();
+    assert_eq!(fs::read(placed.source.folder.join("a")).unwrap(), b"2");
+    assert_eq!(all.mirror.changed_paths(&first, &second).await.unwrap(), ["a"]);
+    let asked = server.asked();
+    fetch(&[seen(&second), seen(&first)]).await.unwrap();
+    assert_eq!(server.asked(), asked, "what is here is not asked for again");
+
+    // Pushed away: no reference leads to it.
+    repo.git(&["reset", "-q", "--hard", first.as_str()]);
+    let away = repo.commit("away");
+    repo.git(&["reset", "-q", "--hard", first.as_str()]);
+    let error = fetch(&[seen(&away)]).await.unwrap_err();
+    assert!(matches!(error, CheckoutError::Absent { .. }), "{error}");
+    assert!(error.to_string().contains("force-pushed"), "{error}");
+    // What was fetched before stays, wherever the branch is now.
+    assert_eq!(fetch(&[seen(&second)]).await.unwrap().commits, [second]);
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use ci_server::checkout::{Bounds, CheckoutError, Worktree};
 use ci_server::pipeline::RunError;
@@ -50,7 +51,7 @@ async fn a_snapshot_is_the_tree_that_git_would_make() {
     assert_eq!(source.commit, None);
     assert_eq!(fs::read(source.folder.join("d/e")).unwrap(), b"changed");
     assert!(!source.folder.join("new/x.log").exists() && !source.folder.join("excluded").exists());
-    assert_eq!(worktree.default_base(None, &source.tree).await.unwrap(), Some(head));
+    assert_eq!(worktree.default_base(None, &source.tree).await.unwrap().commit, Some(head));
 }
 
 #[tokio::test]
@@ -119,27 +120,42 @@ async fn the_base_is_what_a_person_expects() {
     let mut worktree = world.worktree(&repo).await;
     let tree = |of: &str| repo.git(&["rev-parse", &format!("{of}^{{tree}}")]).parse().unwrap();
     assert_eq!(
-        worktree.default_base(None, &tree("HEAD")).await.unwrap(),
+        worktree.default_base(None, &tree("HEAD")).await.unwrap().commit,
         None,
         "nothing is before the first"
     );
     let second = repo.commit("second");
     assert_eq!(
-        worktree.default_base(None, &tree("HEAD")).await.unwrap(),
+        worktree.default_base(None, &tree("HEAD")).await.unwrap().commit,
         Some(first.clone()),
         "clean, on main"
     );
     let dirty = "4".repeat(40).parse().unwrap();
-    assert_eq!(worktree.default_base(None, &dirty).await.unwrap(), Some(second.clone()), "dirty, on main");
+    assert_eq!(
+        worktree.default_base(None, &dirty).await.unwrap().commit,
+        Some(second.clone()),
+        "dirty, on main"
+    );
     repo.git(&["checkout", "-qb", "topic"]);
     repo.write("t", "1");
     let third = repo.commit("third");
     worktree = world.worktree(&repo).await;
-    assert_eq!(worktree.default_base(None, &dirty).await.unwrap(), Some(second.clone()), "on a branch");
-    assert_eq!(worktree.default_base(Some(&third), &tree("HEAD")).await.unwrap(), Some(second.clone()));
+    assert_eq!(
+        worktree.default_base(None, &dirty).await.unwrap().commit,
+        Some(second.clone()),
+        "on a branch"
+    );
+    assert_eq!(
+        worktree.default_base(Some(&third), &tree("HEAD")).await.unwrap().commit,
+        Some(second.clone())
+    );
     repo.git(&["update-ref", "refs/remotes/origin/trunk", first.as_str()]);
     repo.git(&["symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/trunk"]);
-    assert_eq!(worktree.default_base(None, &dirty).await.unwrap(), Some(first), "origin's own comes first");
+    assert_eq!(
+        worktree.default_base(None, &dirty).await.unwrap().commit,
+        Some(first),
+        "origin's own comes first"
+    );
     repo.git(&["pack-refs", "--all"]);
     for (rev, commit) in
         [("HEAD", &third), ("topic~1", &second), ("main", &second), (&third.as_str()[..9], &third)]
@@ -158,7 +174,7 @@ async fn several_work_trees_and_split_sparse_and_unborn_ones() {
     repo.write("a/b", "1");
     repo.write("c/d", "2");
     let unborn = worktree.snapshot(&world.places).await.unwrap();
-    assert_eq!(worktree.default_base(None, &unborn.placed.source.tree).await.unwrap(), None);
+    assert_eq!(worktree.default_base(None, &unborn.placed.source.tree).await.unwrap().commit, None);
     let commit = repo.commit("c");
     repo.git(&["worktree", "add", "-q", "-b", "second", "../second"]);
     let second = Repo { path: world.path("second") };
@@ -190,7 +206,7 @@ async fn a_shallow_clone_is_read_up_to_where_it_was_cut() {
     let mirror = worktree.mirror();
     assert_eq!(mirror.merge_base(&two, &two).await.unwrap(), Some(two.clone()));
     let tree = mirror.tree(&two).await.unwrap();
-    assert_eq!(worktree.default_base(None, &tree).await.unwrap(), None);
+    assert_eq!(worktree.default_base(None, &tree).await.unwrap().commit, None);
 }
 
 #[tokio::test]
@@ -239,15 +255,79 @@ async fn a_bare_repository_is_called_one() {
     assert_eq!(work.root(), fs::canonicalize(&repo.path).unwrap(), "git's own folder of a work tree is none");
 }
 
+/// A pipe that nobody writes to.
+fn pipe(path: &Path) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, path, 0o644.into()).unwrap();
+}
+
 #[tokio::test]
-async fn a_listing_that_waits_for_a_pipe_ends_and_says_what_may_be_the_matter() {
-    let bounds = Bounds { list: Duration::from_secs(1), ..Bounds::default() };
-    let world = World::within(bounds);
+async fn what_git_would_wait_for_is_refused_at_once() {
+    let world = World::new();
+    for odd in [".gitignore", "a/.gitignore", "new/[odd] :(top)/.gitignore", "other/.git/HEAD"] {
+        let repo = world.repo("r");
+        repo.write("a/b", "1");
+        repo.commit("c");
+        for folder in ["other/.git/objects", "other/.git/refs", "ignored", "a/of-another/.git/objects"] {
+            fs::create_dir_all(repo.path.join(folder)).unwrap();
+        }
+        pipe(&repo.path.join(odd));
+        repo.write("new/[odd] :(top)/file", "");
+        let begun = Instant::now();
+        let error = world.worktree(&repo).await.snapshot(&world.places).await.unwrap_err();
+        let expected = format!("{odd:?} is a pipe, where git expects a file; remove it");
+        assert!(error.to_string().ends_with(&expected), "{error}");
+        assert!(begun.elapsed() < world.bounds.list / 2, "{:?}", begun.elapsed());
+        fs::remove_dir_all(&repo.path).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_git_does_not_open_may_be_anything() {
+    let world = World::new();
     let repo = world.repo("r");
+    repo.write(".gitignore", "/ignored/\n");
     repo.write("a/b", "1");
+    let commit = repo.commit("c");
+    for name in ["ignored/.gitignore", "ignored/deeper/.gitignore", "a/.gitattributes", "a/pipe"] {
+        pipe(&repo.path.join(name));
+    }
+    let nested = Repo { path: repo.path.join("nested") };
+    fs::create_dir(&nested.path).unwrap();
+    nested.git(&["init", "-q"]);
+    pipe(&nested.path.join(".gitignore"));
+    let worktree = world.worktree(&repo).await;
+    let snapshot = worktree.snapshot(&world.places).await.unwrap();
+    assert_eq!(snapshot.placed.source.tree, worktree.mirror().tree(&commit).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_repository_whose_own_files_are_none_is_refused_at_once() {
+    let world = World::new();
+    for odd in ["config", "packed-refs", "info/exclude", "objects/info/alternates", "HEAD", "refs/heads/x/y"]
+    {
+        let repo = world.repo("r");
+        repo.commit("c");
+        let path = repo.path.join(".git").join(odd);
+        let _ = fs::remove_file(&path); // which need not be there
+        pipe(&path);
+        let error = Worktree::open(&repo.path, &world.mirrors).await.unwrap_err();
+        let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        assert!(error.to_string().contains(odd), "{odd}: {error}");
+        assert!(
+            source.contains("is a pipe, where git expects a file; remove it"),
+            "{odd}: {error}: {source}"
+        );
+        fs::remove_dir_all(&repo.path).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_listing_that_takes_too_long_ends_and_says_what_may_be_the_matter() {
+    let world = World::within(Bounds { list: Duration::ZERO, ..Bounds::default() });
+    let repo = world.repo("r");
     repo.commit("c");
-    rustix::fs::mkfifoat(rustix::fs::CWD, repo.path.join("a/.gitignore"), 0o644.into()).unwrap();
     let error = world.worktree(&repo).await.snapshot(&world.places).await.unwrap_err();
     assert!(matches!(error, CheckoutError::TooLong { .. }), "{error}");
-    assert!(error.to_string().contains("within 1 s") && error.to_string().contains("-type p"), "{error}");
+    assert!(error.to_string().contains("within 0 s; the work tree is too large"), "{error}");
 }

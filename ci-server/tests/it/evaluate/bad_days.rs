@@ -1,15 +1,15 @@
 //! Evaluators that are killed, hang or print nonsense, disks that fill, and callers that go away.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ci_model::attr::ErrorKind;
-use ci_server::evaluate::{self, EvaluateError, Event, Pass, Request, is_hidden};
+use ci_server::evaluate::{self, EvaluateError, Event, Pass, Request, is_hidden, may_pass};
 use service_kit::clock::Clock;
 use test_kit::wait;
 
+use super::gate::{kill_readers, waits_at_pipes};
 use super::support::{LIB, Told, World, command, doors, share};
 
 /// A `nix-instantiate` that does this first, and then what the real one does.
@@ -20,9 +20,15 @@ fn before(world: &World, request: &mut Request, body: &str) {
         "#!/bin/sh\n[ \"$1\" = --version ] && exec /usr/bin/nix-instantiate --version\n{body}\nexec /usr/bin/nix-instantiate \"$@\"\n"
     );
     let program = bin.join("nix-instantiate");
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    test_kit::script::write(&program, &script);
     request.nix.env.push(("PATH".into(), format!("{}:/usr/bin:/bin", bin.display()).into()));
+}
+
+/// Comes when this holds; looks again and again beside what is tested, by whose end it is bounded.
+async fn holds(condition: impl Fn() -> bool) {
+    while !condition() {
+        Clock::system().sleep(Duration::from_millis(5)).await;
+    }
 }
 
 fn many(world: &World, count: usize) {
@@ -67,6 +73,38 @@ async fn an_evaluator_that_is_killed_is_followed_by_another() {
     let cost = run.await.unwrap();
     assert!(kills >= 1 && cost.processes >= 2, "{kills} kills, {cost:?}");
     assert_eq!((told.attrs.len(), told.errors.len()), (3_000, 0));
+}
+
+/// What is said of a job is not lost with the evaluator that was about to say it. Where that is lost each time, the job is
+/// an error, and none without what is said of it.
+#[tokio::test]
+async fn an_evaluator_that_is_killed_over_a_meta_takes_it_from_nobody() {
+    if !waits_at_pipes() {
+        return;
+    }
+    for (kills, told) in [(1, Some("told")), (2, Some("told")), (3, None)] {
+        let world = World::new();
+        let pipe = world.path("pipe");
+        world.write(
+            "default.nix",
+            &format!(
+                r#"let {LIB} in {{
+  b = drv "b" {{ }} // {{ meta.description = builtins.readFile {}; }};
+  c = drv "c" {{ }} // {{ meta.description = "c"; }};
+}}"#,
+                pipe.display()
+            ),
+        );
+        let readers = kill_readers(&pipe, kills, told);
+        let seen = world.evaluate(&world.request(), &Pass::ReadOnly).await;
+        readers.join().unwrap();
+        assert_eq!(seen.attrs["c"].meta.description.as_deref(), Some("c"));
+        assert_eq!(seen.attrs.get("b").and_then(|b| b.meta.description.as_deref()), told, "{kills}");
+        let errors: Vec<_> = seen.errors.iter().map(|(path, error)| (path.as_str(), error.kind)).collect();
+        let wanted = if told.is_none() { vec![("b", ErrorKind::Crashed)] } else { Vec::new() };
+        assert_eq!(errors, wanted, "{kills}");
+        assert!(seen.errors.values().all(may_pass));
+    }
 }
 
 #[tokio::test]
@@ -148,15 +186,79 @@ async fn a_cancel_ends_every_evaluator() {
             *seen.lock().unwrap() += 1;
         }
     };
-    let cancel = async {
-        while *begun.lock().unwrap() == 0 {
-            Clock::system().sleep(Duration::from_millis(5)).await;
-        }
-    };
+    let cancel = holds(|| *begun.lock().unwrap() > 0);
     let share = share();
     let error = evaluate::run(&request, &Pass::ReadOnly, doors(&share), cancel, &mut sink).await.unwrap_err();
     assert!(matches!(error, EvaluateError::Cancelled), "{error}");
-    wait::until(Duration::from_secs(10), || evaluators(&world).is_empty());
+    wait::until(Duration::from_secs(30), || evaluators(&world).is_empty());
+}
+
+/// Builds whose numbers lie in the files `builder` and `worker` of this world: the second is in a session of its own.
+fn builds_while_it_evaluates(world: &World) -> Request {
+    let [builder, worker] = ["builder", "worker"].map(|name| world.path(name).display().to_string());
+    world.write("default.nix", &format!(
+        r#"let build = derivation {{ name = "slow"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" ''
+  trap "" TERM HUP INT
+  export PATH=/usr/bin:/bin
+  setsid sh -c 'echo $$ > {worker}; exec sleep 120' &
+  echo $$ > {builder}
+  wait
+'' ]; }}; in {{ a = import build; }}"#
+    ));
+    let mut request = world.request();
+    request.allow_ifd = true;
+    request
+}
+
+fn pid_in(world: &World, name: &str) -> Option<u32> {
+    fs::read_to_string(world.path(name)).ok()?.strip_suffix('\n')?.parse().ok()
+}
+
+fn are_over(pids: [u32; 2]) {
+    wait::until(Duration::from_secs(30), || {
+        pids.iter().all(|pid| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.is_empty() || stat.contains(") Z ")
+        })
+    });
+}
+
+#[tokio::test]
+async fn what_is_built_for_an_evaluation_ends_with_it() {
+    let world = World::new();
+    let request = builds_while_it_evaluates(&world);
+    let both = || Some([pid_in(&world, "builder")?, pid_in(&world, "worker")?]);
+    let cancel = holds(|| both().is_some());
+    let (share, mut told) = (share(), Told::default());
+    let mut sink = |event| told.take(event);
+    let run = evaluate::run(&request, &Pass::ReadOnly, doors(&share), cancel, &mut sink).await;
+    assert!(matches!(run, Err(EvaluateError::Cancelled)), "{run:?}");
+    are_over(both().unwrap());
+    // Its time is over; it is silent for too long; and whoever waited for it went away.
+    // Three seconds are enough to begin a build, except on a machine that is very busy.
+    let mut begun = None;
+    for wall in [3, 12, 48] {
+        for name in ["builder", "worker"] {
+            let _ = fs::remove_file(world.path(name)); // the last one may not have begun
+        }
+        let mut short = request.clone();
+        short.limits.wall = Duration::from_secs(wall);
+        let told = world.evaluate(&short, &Pass::ReadOnly).await;
+        assert_eq!(told.errors[""].kind, ErrorKind::TimedOut);
+        begun = both();
+        if begun.is_some() {
+            break;
+        }
+    }
+    are_over(begun.expect("a build was begun in time"));
+    for name in ["builder", "worker"] {
+        fs::remove_file(world.path(name)).unwrap();
+    }
+    tokio::select! {
+        _ = world.try_evaluate(&request, &Pass::ReadOnly) => panic!("it builds for two minutes"),
+        () = holds(|| both().is_some()) => {}
+    }
+    are_over(both().unwrap());
 }
 
 /// What was written between the passes and collected is written again.

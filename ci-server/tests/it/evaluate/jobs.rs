@@ -1,16 +1,17 @@
 //! The engine that is not ours, played by a program that prints what releases of it print.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ci_model::attr::ErrorKind;
-use ci_server::evaluate::{Engine, Pass, Request, may_pass};
+use ci_server::evaluate::share::{SLICE, Share};
+use ci_server::evaluate::{self, Engine, Event, Pass, Request, What, may_pass};
+use service_kit::clock::{Clock, Time};
 
 use super::failures;
 use super::repository::{Expected, Repository};
-use super::support::{World, command};
+use super::support::{Told, World, command, doors};
 
 fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/nix-eval-jobs")
@@ -26,8 +27,7 @@ fn play(world: &World, request: &mut Request, version: &str, body: &str) {
         asked.display()
     );
     let program = bin.join("nix-eval-jobs");
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    test_kit::script::write(&program, &script);
     let path = format!("{}:/usr/bin:/bin", bin.display());
     request.nix.env.push(("PATH".into(), path.into()));
 }
@@ -165,16 +165,124 @@ async fn its_time_is_bounded_and_what_is_left_is_the_walks() {
     );
     let mut request = world.request();
     play(&world, &mut request, "2.33.0", &format!("echo '{}'\nexec sleep 600", row("a")));
-    request.limits.wall = Duration::from_secs(1);
+    request.limits.wall = Duration::from_secs(5);
     request.limits.attr_wall = Duration::from_secs(60);
     let told = world.evaluate(&request, &Pass::ReadOnly).await;
     assert_eq!((told.paths(), told.errors.len()), (vec!["a"], 1), "{:?}", told.errors);
     assert_eq!(told.errors[""].kind, ErrorKind::TimedOut);
-    assert!(told.errors[""].message.contains("longer than 1s"), "{:?}", told.errors);
+    assert!(told.errors[""].message.contains("longer than 5s"), "{:?}", told.errors);
     assert_eq!(told.cost.engine, "nix-eval-jobs 2.33.0");
-    (request.limits.wall, request.limits.attr_wall) = (Duration::from_secs(60), Duration::from_secs(1));
+    (request.limits.wall, request.limits.attr_wall) = (Duration::from_secs(60), Duration::from_secs(5));
     let told = world.evaluate(&request, &Pass::ReadOnly).await;
     assert_eq!((told.paths(), told.errors.len()), (vec!["a", "b"], 0), "{:?}", told.errors);
+}
+
+/// Others need not wait until it is through; and it goes on where it was, nothing twice.
+#[tokio::test]
+async fn whoever_waits_for_it_has_a_turn_and_nothing_is_evaluated_twice() {
+    let world = World::new();
+    world.write("default.nix", &format!(
+        r#"{{ }}: let {} in {{ a = drv "a" {{ }}; b = {{ recurseForDerivations = true; c = drv "c" {{ }}; d = {{ recurseForDerivations = true; e = drv "e" {{ }}; }}; "f.g" = drv "fg" {{ }}; }}; bad = throw "bad"; h = drv "h" {{ }}; }}"#,
+        super::support::LIB
+    ));
+    // It evaluates what it is given, prints three rows of it the first time, and would never end.
+    let rows = r#"(root: let
+  row = path: let v = builtins.foldl' (set: name: set.${name}) root path; in
+    if path == [ "bad" ] then { attrPath = path; error = "error: bad"; }
+    else { attrPath = path; attr = "x"; inherit (v) name system drvPath; outputs.out = v.outPath; };
+  paths = path: set: builtins.concatMap (name:
+    if path ++ [ name ] == [ "bad" ] then [ [ "bad" ] ]
+    else if !(builtins.isAttrs set.${name}) then [ ]
+    else if set.${name} ? drvPath then [ (path ++ [ name ]) ]
+    else paths (path ++ [ name ]) set.${name}) (builtins.attrNames set);
+  in builtins.concatStringsSep "\n" (map (path: builtins.toJSON (row path)) (paths [ ] root)))"#;
+    let runs = world.path("runs");
+    fs::write(world.path("rows.nix"), rows).unwrap();
+    let body = format!(
+        r#"echo run >> {runs}
+for last; do :; done
+/usr/bin/nix-instantiate --eval --strict --json -E "$(cat {rows}) ($last)" > {out} || exit 1
+sed 's/^"//; s/"$//; s/\\n/\n/g; s/\\"/"/g; s/\\\\/\\/g' {out} > {out}.rows
+if [ "$(wc -l < {runs})" = 1 ]; then head -3 {out}.rows; exec sleep 600; fi
+cat {out}.rows"#,
+        runs = runs.display(),
+        rows = world.path("rows.nix").display(),
+        out = world.path("out").display(),
+    );
+    let (mut request, mut other) = (world.request(), world.request());
+    play(&world, &mut request, "2.33.0", &body);
+    other.nix.engine = Engine::Walk;
+    let (clock, time) = Clock::manual(Time::from_ms(0));
+    let share = Share::new(1, 8 << 30, clock);
+    let (mut told, mut of_other) = (Told::default(), Told::default());
+    let seen = tokio::sync::Notify::new();
+    let mut sink = |event| {
+        if matches!(event, Event::Attr(_) | Event::Error(_)) && told.attrs.len() == 2 {
+            seen.notify_one();
+        }
+        told.take(event);
+    };
+    let long = evaluate::run(&request, &Pass::ReadOnly, doors(&share), std::future::pending(), &mut sink);
+    let mut other_sink = |event| of_other.take(event);
+    let short = async {
+        seen.notified().await;
+        time.step(SLICE);
+        evaluate::run(&other, &Pass::ReadOnly, doors(&share), std::future::pending(), &mut other_sink).await
+    };
+    let (long, short) = tokio::join!(long, short);
+    let (cost, of_short) = (long.unwrap(), short.unwrap());
+    assert_eq!(cost.engine, "nix-eval-jobs 2.33.0");
+    assert_eq!((cost.processes, fs::read_to_string(&runs).unwrap().lines().count()), (2, 2));
+    assert!(of_short.engine.starts_with("walker"), "{of_short:?}");
+    let paths = ["a", "b.\"f.g\"", "b.c", "b.d.e", "h"];
+    assert_eq!((told.paths(), of_other.paths()), (paths.to_vec(), paths.to_vec()));
+    assert_eq!(told.errors.keys().collect::<Vec<_>>(), ["bad"]);
+    let left = fs::read_to_string(world.path("out.rows")).unwrap();
+    assert_eq!(left.lines().count(), 3, "{left}");
+}
+
+/// Its next run could not read what is done, where an outsider's flake is evaluated purely.
+#[tokio::test]
+async fn who_waits_for_an_outsiders_flake_has_a_turn_and_the_walk_goes_on() {
+    let world = World::new();
+    let jobs = r#"{ a = drv "a" { }; b = drv "b" { }; c = drv "c" { }; }"#;
+    let lib = super::support::LIB;
+    world.write(
+        "flake.nix",
+        &format!("{{ outputs = {{ self }}: let {lib} in {{ packages.x86_64-linux = {jobs}; }}; }}"),
+    );
+    let runs = world.path("runs");
+    let row = row("a").replace(r#"["a"]"#, r#"["packages","x86_64-linux","a"]"#);
+    let body = format!("echo run >> {}\necho '{row}'\nexec sleep 600", runs.display());
+    let (mut request, mut other) = (world.request(), world.request());
+    request.is_trusted = false;
+    request.what = What::Flake { outputs: vec!["packages".to_owned()] };
+    play(&world, &mut request, "2.33.0", &body);
+    world.write("default.nix", "{ }");
+    other.nix.engine = Engine::Walk;
+    let (clock, time) = Clock::manual(Time::from_ms(0));
+    let share = Share::new(1, 8 << 30, clock);
+    let (mut told, seen) = (Told::default(), tokio::sync::Notify::new());
+    let mut sink = |event| {
+        if matches!(event, Event::Attr(_)) && told.attrs.is_empty() {
+            seen.notify_one();
+        }
+        told.take(event);
+    };
+    let long = evaluate::run(&request, &Pass::ReadOnly, doors(&share), std::future::pending(), &mut sink);
+    let mut nothing = |_| {};
+    let short = async {
+        seen.notified().await;
+        time.step(SLICE);
+        evaluate::run(&other, &Pass::ReadOnly, doors(&share), std::future::pending(), &mut nothing).await
+    };
+    let (long, short) = tokio::join!(long, short);
+    let (cost, _) = (long.unwrap(), short.unwrap());
+    assert!(cost.engine.starts_with("nix-eval-jobs 2.33.0, then walker"), "{cost:?}");
+    assert_eq!(fs::read_to_string(&runs).unwrap().lines().count(), 1);
+    let paths = ["a", "b", "c"].map(|name| format!("packages.x86_64-linux.{name}"));
+    assert_eq!(told.paths(), paths, "{:?}", told.errors);
+    assert!(told.errors.is_empty(), "{:?}", told.errors);
 }
 
 /// What a pass that writes nothing cannot know, the walk finds out; where it may not, it is forbidden.
@@ -255,7 +363,7 @@ async fn both_engines_agree_on_a_bad_repository() {
     assert_eq!(theirs.cost.engine, "nix-eval-jobs 2.33.0");
     failures::check(&theirs, &repository);
     let ours = failures::walked(&world).await;
-    let jobs = |told: &super::support::Told| -> Vec<_> {
+    let jobs = |told: &Told| -> Vec<_> {
         let known = |path: &&String| !path.starts_with("nested");
         let job = |path: &String| {
             let attr = &told.attrs[path];
@@ -264,7 +372,7 @@ async fn both_engines_agree_on_a_bad_repository() {
         told.attrs.keys().filter(known).map(job).collect()
     };
     assert_eq!(jobs(&theirs), jobs(&ours));
-    let errors = |told: &super::support::Told| -> Vec<_> {
+    let errors = |told: &Told| -> Vec<_> {
         let ends = [ErrorKind::TooLarge, ErrorKind::OutOfMemory, ErrorKind::TimedOut];
         let top = told.errors.values().filter(|error| error.path.components().len() == 1);
         top.filter(|error| !ends.contains(&error.kind))
@@ -301,6 +409,7 @@ fn rows_of(world: &World, repository: &Repository) -> String {
             let fake = serde_json::json!({ "attrPath": [name], "name": "fake", "system": "x86_64-linux", "drvPath": "/etc/passwd" });
             return Some(fake);
         }
+        let text = text.split('|').next().unwrap();
         Some(serde_json::json!({ "attrPath": [name], "attr": name, "error": format!("error: x\n       error: {text}") }))
     });
     jobs.into_iter().chain(errors).map(|row| format!("{row}\n")).collect()

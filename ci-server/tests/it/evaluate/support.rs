@@ -35,11 +35,11 @@ impl World {
     pub(crate) fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("evaluate-").tempdir().unwrap();
         let world = Self { folder };
-        for name in ["conf", "store", "state", "home", "checkout"] {
+        for name in ["etc", "store", "var", "home", "checkout"] {
             fs::create_dir(world.path(name)).unwrap();
         }
-        let conf = "substituters =\nsandbox = false\nbuild-users-group =\nfsync-metadata = false\n";
-        fs::write(world.path("conf/nix.conf"), conf).unwrap();
+        let conf = format!("{}fsync-metadata = false\n", test_kit::nix::SETTINGS);
+        fs::write(world.path("etc/nix.conf"), conf).unwrap();
         world
     }
 
@@ -61,14 +61,8 @@ impl World {
     }
 
     pub(crate) fn nix(&self) -> Nix {
-        let places = [
-            ("NIX_STORE_DIR", "store"),
-            ("NIX_STATE_DIR", "state"),
-            ("NIX_LOG_DIR", "log"),
-            ("NIX_CONF_DIR", "conf"),
-            ("HOME", "home"),
-        ];
-        let env = places.map(|(name, place)| (name.into(), self.path(place).into_os_string()));
+        let env = test_kit::nix::variables(self.folder.path());
+        let env = env.map(|(name, place)| (name.into(), place.into_os_string()));
         Nix { env: env.into(), ..Nix::default() }
     }
 

@@ -50,6 +50,64 @@ let {LIB} in {{ greeting ? "hello" }}: {{
     assert!(world.drvs().is_empty(), "a read-only pass wrote something");
 }
 
+#[tokio::test]
+async fn what_is_bad_of_a_meta_takes_nothing_else_away() {
+    let world = World::new();
+    world.write(
+        "default.nix",
+        &format!(
+            r#"let {LIB} in {{
+  a = drv "a" {{ requiredSystemFeatures = throw "no"; }} // {{
+    outPath = "/out";
+    drvPath = (drv "a" {{ }}).drvPath;
+    meta = {{
+      description = throw "no";
+      license = [ {{ shortName = "mit"; free = throw "no"; }} (throw "no") 5 (x: x) {{ shortName = x: x; fullName = "own"; }} ];
+      maintainers = 7;
+      broken = true;
+    }};
+  }};
+  b = drv "b" {{ }} // {{ meta = {{ description = "b"; license = x: x; maintainers = [ {{ name = ./b; github = "b"; }} 8 ]; }}; }};
+}}"#
+        ),
+    );
+    let told = world.evaluate(&world.request(), &Pass::ReadOnly).await;
+    assert_eq!(told.paths(), ["a", "b"], "{:?}", told.errors);
+    let (a, b) = (&told.attrs["a"], &told.attrs["b"]);
+    assert_eq!((&a.meta.description, &a.traits, a.meta.broken), (&None, &None, true));
+    assert_eq!(
+        a.meta.licenses.iter().map(|one| (one.shown(), one.free)).collect::<Vec<_>>(),
+        [("mit", None), ("own", None)]
+    );
+    assert_eq!(
+        (b.meta.description.as_deref(), b.meta.licenses.len(), b.traits.is_some()),
+        (Some("b"), 0, true)
+    );
+    assert_eq!(
+        b.meta.maintainers.iter().map(|one| (one.name.as_deref(), one.github.as_deref())).collect::<Vec<_>>(),
+        [(None, Some("b"))]
+    );
+    assert_eq!(told.cost.processes, 1, "a type ended an evaluator");
+}
+
+/// Nix prints some control characters, and some not; they come back whatever it does.
+#[tokio::test]
+async fn a_name_may_hold_any_text() {
+    let world = World::new();
+    let names =
+        ["\u{1}\u{8}\u{1f}", "\u{1b}[1ma\u{1b}[0m", "a\u{7}\u{7f}", "a\u{9b}31m", "\\\"", "\t\r\n", "$"];
+    let quoted = names.map(|name| name.replace('\\', "\\\\").replace('"', "\\\"").replace('\r', "\\r"));
+    let text: String = quoted.iter().map(|name| format!("  \"{name}\" = drv \"a\" {{ }};\n")).collect();
+    world.write("default.nix", &format!("let {LIB} in {{\n{text}}}"));
+    let told = world.evaluate(&world.request(), &Pass::ReadOnly).await;
+    assert!(told.errors.is_empty(), "{:?}", told.errors);
+    let mut found: Vec<_> = told.attrs.values().map(|attr| attr.path.components().concat()).collect();
+    found.sort_unstable();
+    let mut wanted = names;
+    wanted.sort_unstable();
+    assert_eq!(found, wanted);
+}
+
 /// Most of what a pass that writes nothing cannot know, it does not have to: the others are evaluated by one that does.
 #[tokio::test]
 async fn both_passes_come_to_the_same_and_one_of_them_writes() {

@@ -10,6 +10,7 @@ use service_kit::clock::Clock;
 
 use super::nix::Daemon;
 use super::support::Stage;
+use crate::evaluate::gate::{kill_readers, waits_at_pipes};
 
 pub(crate) fn request(stage: &Stage, nix: Nix) -> Request {
     Request {
@@ -76,4 +77,27 @@ async fn both_passes_give_the_same_inside() {
     let second = told(&request, &Pass::Instantiate { only: None }, &keeper).await;
     assert_eq!(first["a"], second["a"]);
     assert!(std::path::Path::new(&second["a"]).exists(), "{} is not written", second["a"]);
+}
+
+/// Inside as outside: the next evaluator goes on where it was, and the attribute is not blamed for it.
+#[tokio::test]
+async fn an_evaluator_that_is_killed_inside_is_followed_by_another() {
+    if !waits_at_pipes() {
+        return;
+    }
+    let Some(stage) = Stage::set().await else { return };
+    let Some(daemon) = Daemon::start("sandbox = true") else { return };
+    let pipe = stage.checkout().join("pipe");
+    stage.write(
+        "default.nix",
+        r#"let job = name: derivation { inherit name; system = "x86_64-linux"; builder = "/bin/sh"; };
+        in { a = job "a"; b = builtins.trace "x\nerror: writing to file: No space left on device" (job (builtins.readFile ./pipe)); c = job "c"; }"#,
+    );
+    let readers = kill_readers(&pipe, 1, Some("b"));
+    let nix = Nix { env: daemon.variables(), ..Nix::default() };
+    let seen = told(&request(&stage, nix), &Pass::ReadOnly, &daemon.keeper(&stage)).await;
+    readers.join().unwrap();
+    let names = ["a", "b", "c"];
+    assert_eq!(seen.keys().collect::<Vec<_>>(), names, "{seen:?}");
+    assert!(names.iter().all(|name| seen[*name].ends_with(&format!("-{name}.drv"))), "{seen:?}");
 }

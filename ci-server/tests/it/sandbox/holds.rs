@@ -34,7 +34,7 @@ async fn nothing_of_a_confined_tree_is_left_when_it_is_called_off() {
     let mut hear = |stream, line: &str| {
         if stream == Stream::Stdout && line.starts_with("pid:[") {
             // bubblewrap's own first process, the shell, and six sleepers
-            wait::until(Duration::from_secs(10), || members(line) >= 8);
+            wait::until(Duration::from_secs(30), || members(line) >= 8);
             called_off = Some(line.to_owned());
             begin.take().unwrap().send(()).unwrap();
         }
@@ -42,7 +42,7 @@ async fn nothing_of_a_confined_tree_is_left_when_it_is_called_off() {
     let outcome = run_with_lines(&spec, cancel, &mut hear).await.unwrap();
     assert_eq!(outcome.exit, Exit::Cancelled);
     let namespace = called_off.unwrap();
-    wait::until(Duration::from_secs(10), || members(&namespace) == 0);
+    wait::until(Duration::from_secs(30), || members(&namespace) == 0);
 }
 
 #[tokio::test]
@@ -51,7 +51,7 @@ async fn nothing_is_left_of_what_outlives_the_program() {
     let said = stage.shell("(setsid sleep 600 &); readlink /proc/self/ns/pid").await;
     let namespace = said.lines().next().unwrap();
     assert!(namespace.starts_with("pid:["), "{said}");
-    wait::until(Duration::from_secs(10), || members(namespace) == 0);
+    wait::until(Duration::from_secs(30), || members(namespace) == 0);
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn all_children_of_a_group_share_its_bounds() {
     let shell = |script: &str| Spec::new("/bin/sh").args(["-c", script]);
     // Each within its own limits, all of them together beyond the group's.
     // Each holds what it read until the others have read theirs.
-    let script = "for i in 1 2 3 4; do ((head -c 40000000 /dev/zero; sleep 2) | tail -c 39000000 | wc -c) & done; wait";
+    let script = "for i in 1 2 3 4; do ((head -c 40000000 /dev/zero; sleep 10) | tail -c 39000000 | wc -c) & done; wait";
     let said = both(&stage.inside(shell(script), &confinement).await);
     let whole = said.matches("39000000").count();
     assert!(whole < 4, "{said}");

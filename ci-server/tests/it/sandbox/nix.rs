@@ -30,15 +30,15 @@ impl Daemon {
         }
         let folder = tempfile::Builder::new().prefix("eka-daemon-").tempdir().unwrap();
         open(folder.path(), 0o755);
-        for sub in ["conf", "home"] {
+        for sub in ["etc", "home"] {
             fs::create_dir(folder.path().join(sub)).unwrap();
         }
         let config = format!("substituters =\nbuild-users-group =\n{config}\n");
-        fs::write(folder.path().join("conf/nix.conf"), config).unwrap();
+        fs::write(folder.path().join("etc/nix.conf"), config).unwrap();
         let log = fs::File::create(folder.path().join("daemon.log")).unwrap();
         #[expect(clippy::disallowed_methods, reason = "tests start what they test")]
         let mut command = Command::new("nix-daemon");
-        command.env_remove("NIX_CONFIG").env_remove("NIX_REMOTE").env("HOME", folder.path().join("home"));
+        command.env_remove("NIX_CONFIG").env_remove("NIX_REMOTE");
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         command.envs(variables(&folder));
         let process = Guard::spawn(&mut command).unwrap();
@@ -100,11 +100,6 @@ impl Drop for Daemon {
 }
 
 fn variables(folder: &TempDir) -> Vec<(OsString, OsString)> {
-    let dirs = [
-        ("NIX_STORE_DIR", "store"),
-        ("NIX_STATE_DIR", "var"),
-        ("NIX_LOG_DIR", "log"),
-        ("NIX_CONF_DIR", "conf"),
-    ];
-    dirs.map(|(name, sub)| (name.into(), folder.path().join(sub).into())).into()
+    let variables = test_kit::nix::variables(folder.path());
+    variables.map(|(name, folder)| (name.into(), folder.into())).into()
 }

@@ -10,6 +10,7 @@ use ci_server::sandbox::{
 use nix_store::process::Spec;
 use service_kit::address::Reach;
 use service_kit::clock::Clock;
+use service_kit::telemetry::chain;
 
 use super::nix::Daemon;
 use super::support::{Stage, helper};
@@ -38,14 +39,11 @@ impl World {
         let (settings, clock) = (&self.settings, &self.clock);
         let (limits, reach, allowed_uris) = (Limits::default(), Reach::Public, &self.uris[..]);
         let (share, writes) = (SHARE, self.writes);
+        let nobody = || DaemonStore::find("/nonexistent".into(), "/nix/store".into()).unwrap_err();
+        let daemon = daemon.ok_or_else(nobody);
         prepare(Run { trust, wish, settings, allowed_uris, reach, limits, share, daemon, writes, clock })
             .await
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[tokio::test]
@@ -76,9 +74,27 @@ async fn a_run_that_writes_is_refused_at_once_where_there_is_no_daemon() {
     assert!(matches!(reads, Prepared::Confined(_)), "{reads:?}");
     world.writes = true;
     let refusal = world.prepare(Trust::TrustedPush, Wish::Always, None).await.unwrap_err();
-    assert!(refusal.to_string().contains("start nix-daemon"), "{refusal}");
+    let said = chain(&refusal);
+    assert!(
+        said.contains("at /nonexistent/socket (No such file") && said.ends_with("; start nix-daemon"),
+        "{said}"
+    );
     let own = world.prepare(Trust::TrustedPush, Wish::AsTrusted, None).await.unwrap();
     assert!(matches!(own, Prepared::Unconfined), "who is not confined needs none");
+}
+
+#[tokio::test]
+async fn a_socket_that_a_daemon_left_behind_is_no_daemon() {
+    let folder = tempfile::tempdir().unwrap();
+    let find = || DaemonStore::find(folder.path().to_owned(), "/nix/store".into());
+    let listener = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
+    assert!(find().is_ok());
+    // A child that another test starts in this moment holds it open until its exec.
+    rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).unwrap();
+    drop(listener);
+    assert!(folder.path().join("socket").exists());
+    let said = chain(&find().unwrap_err());
+    assert!(said.contains("its socket is left of one that has ended; start nix-daemon again"), "{said}");
 }
 
 #[tokio::test]
@@ -87,9 +103,8 @@ async fn a_sandbox_that_does_not_work_is_none_and_says_why() {
     // A bubblewrap that fails as one does where namespaces are forbidden.
     let folder = tempfile::tempdir().unwrap();
     let bwrap = folder.path().join("bwrap");
-    std::fs::write(&bwrap, "#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
-        .unwrap();
-    super::support::open(&bwrap, 0o755);
+    let text = "#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n";
+    test_kit::script::write(&bwrap, text);
     world.settings.bubblewrap = Some(bwrap);
     let refusal = world.prepare(Trust::UntrustedPr, Wish::AsTrusted, None).await.unwrap_err();
     let said = chain(&refusal);
@@ -136,5 +151,10 @@ async fn a_list_that_is_not_understood_stops_the_run() {
     let mut world = World::new();
     world.uris.push("ftp://cache.example".into());
     let refusal = world.prepare(Trust::UntrustedPr, Wish::AsTrusted, None).await.unwrap_err();
-    assert!(refusal.to_string().contains("\"ftp://cache.example\" is not understood"), "{refusal}");
+    assert!(
+        refusal
+            .to_string()
+            .contains("\"ftp://cache.example\" cannot be allowed: only what is fetched over http"),
+        "{refusal}"
+    );
 }

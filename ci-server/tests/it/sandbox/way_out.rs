@@ -216,10 +216,8 @@ fn flake(world: &World) {
     lock.arg(format!("path:{}", world.stage.checkout().display()));
     // In the store of another Nix: what is locked is not there yet for the evaluation.
     let other = tempfile::tempdir().unwrap();
-    for (name, sub) in [("STORE", "store"), ("STATE", "var"), ("LOG", "log"), ("CONF", "conf")] {
-        lock.env(format!("NIX_{name}_DIR"), other.path().join(sub));
-    }
-    let locked = lock.env("HOME", other.path()).env_remove("NIX_REMOTE").output().unwrap();
+    lock.envs(test_kit::nix::variables(other.path()));
+    let locked = lock.env_remove("NIX_REMOTE").output().unwrap();
     assert!(locked.status.success(), "{}", String::from_utf8_lossy(&locked.stderr));
     super::support::open(&world.stage.checkout().join("flake.lock"), 0o644);
 }

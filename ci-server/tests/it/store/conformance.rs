@@ -37,9 +37,10 @@ macro_rules! suite {
 
             suite::tests!($engine:
                 a_run_is_what_its_key_says, two_runs_of_a_commit_share_evaluations, a_run_ends_once,
+                a_run_that_nobody_runs_any_more_is_lost,
                 comparisons_are_recorded_once, commits_are_seen_first_when_they_are,
                 an_evaluation_comes_back_as_it_was, half_an_evaluation_is_never_seen,
-                of_two_at_once_the_first_stays, an_attribute_twice_is_refused_by_name, odd_names_come_back,
+                of_two_at_once_the_first_stays, what_is_evaluated_afresh_takes_the_key, an_attribute_twice_is_refused_by_name, odd_names_come_back,
                 many_attributes_come_back, meta_may_be_huge, unknown_tokens_are_refused,
                 late_tokens_are_refused_after_a_restart, chunks_come_in_order_and_may_come_twice,
                 chunks_are_bounded, trust_parts_evaluations, drvs_come_back_with_all_they_need,
@@ -91,7 +92,6 @@ pub(crate) fn a_run_is_what_its_key_says(engine: &impl Engine) {
     let other = ci_model::flow::Trigger { base: None, ..trigger() };
     let taken = refused(store.begin_run(&run_key("delivery-1"), &other));
     assert_eq!(taken, Refusal::KeyTaken { key: "delivery-1".into(), run });
-    drop(store);
     let stored = engine.open().run(run).unwrap().unwrap();
     assert_eq!((stored.trigger, stored.end), (trigger(), None));
     assert_eq!(stored.begun.as_ms() + 86_400_000, engine.now().as_ms(), "it began when it was begun first");
@@ -124,6 +124,31 @@ pub(crate) fn a_run_ends_once(engine: &impl Engine) {
     let nobody = store.close_run(RunId(99), &RunEnd::Failed("no".into()));
     assert_eq!(refused(nobody), Refusal::UnknownRun(RunId(99)));
     assert_eq!(store.run(run).unwrap().unwrap().end, Some((end, engine.now())));
+}
+
+pub(crate) fn a_run_that_nobody_runs_any_more_is_lost(engine: &impl Engine) {
+    let (mine, theirs) = (engine.open(), engine.open());
+    let [gone, ended] = ["gone", "ended"].map(|key| theirs.begin_run(&run_key(key), &trigger()).unwrap());
+    theirs.close_run(ended, &RunEnd::Cancelled).unwrap();
+    let here = mine.begin_run(&run_key("here"), &trigger()).unwrap();
+    let end = |run| engine.open().run(run).unwrap().unwrap().end;
+    assert_eq!([end(gone), end(here)], [None, None], "both are at work");
+    drop(theirs);
+    engine.pass(DAY);
+    assert_eq!(end(gone), Some((RunEnd::Lost, engine.now())));
+    assert_eq!((end(here), end(ended).map(|end| end.0)), (None, Some(RunEnd::Cancelled)));
+    // It goes on when it is begun again, and is lost once more with whoever did that, a `forget` being enough.
+    let others = engine.open();
+    assert_eq!(others.begin_run(&run_key("gone"), &trigger()).unwrap(), gone);
+    assert_eq!(end(gone), None);
+    drop(others);
+    mine.forget(Time::from_ms(0)).unwrap();
+    assert_eq!(mine.run(gone).unwrap().unwrap().end, Some((RunEnd::Lost, engine.now())));
+    // Somebody who is still at work on it has the last word.
+    let end = RunEnd::Answered(Box::new(outcome(comparison(1))));
+    mine.close_run(gone, &end).unwrap();
+    assert_eq!(mine.run(gone).unwrap().unwrap().end, Some((end, engine.now())));
+    assert_eq!(refused(mine.close_run(gone, &RunEnd::Lost)), Refusal::RunClosed(gone));
 }
 
 pub(crate) fn comparisons_are_recorded_once(engine: &impl Engine) {
@@ -228,6 +253,51 @@ pub(crate) fn of_two_at_once_the_first_stays(engine: &impl Engine) {
     assert!(store.evaluation(&key(1, "packages")).unwrap().is_some(), "a whole one is not dropped");
 }
 
+pub(crate) fn what_is_evaluated_afresh_takes_the_key(engine: &impl Engine) {
+    let store = engine.open();
+    let begin = |number| {
+        let token = store.begin_evaluation(&key(1, "packages")).unwrap();
+        store.add_attrs(token, 0, &[attr(&["a"], number)], &[]).unwrap();
+        token
+    };
+    let found = |store: &dyn Store| {
+        let (id, found) = store.evaluation(&key(1, "packages")).unwrap().unwrap();
+        (id, found.attrs)
+    };
+    // Where there is nothing yet, it is like any other; what is not whole is in nobody's way.
+    let [first, second, third, late] = [1, 2, 3, 4].map(begin);
+    let ids = [first, second, third].map(|token| {
+        let run = store.begin_run(&run_key(&token.evaluation.0.to_string()), &trigger()).unwrap();
+        let id = store.replace_evaluation(token, &cost()).unwrap();
+        assert_eq!((id, found(&*store).0), (token.evaluation, id), "the last one is found");
+        store.use_evaluation(run, Side::Head, id).unwrap();
+        run
+    });
+    assert_eq!(found(&*store), (third.evaluation, vec![attr(&["a"], 3)]));
+    // An answer that got lost: the same again changes nothing, also of one that was replaced meanwhile.
+    for token in [first, third] {
+        assert_eq!(store.replace_evaluation(token, &cost()).unwrap(), token.evaluation);
+        assert_eq!(store.close_evaluation(token, &cost()).unwrap(), token.evaluation);
+    }
+    assert_eq!(store.close_evaluation(late, &cost()).unwrap(), third.evaluation, "only afresh");
+    assert_eq!(refused(store.replace_evaluation(late, &cost())), Refusal::UnknownEvaluation(late.evaluation));
+    assert_eq!(found(&*engine.open()), (third.evaluation, vec![attr(&["a"], 3)]));
+    // What was replaced is somebody's to use who has found it already, and stays as long as the runs that use it.
+    store.use_evaluation(ids[1], Side::Base, first.evaluation).unwrap();
+    engine.pass(3 * DAY);
+    let before_runs = Time::from_ms(engine.now().as_ms() - 4 * 86_400_000);
+    assert_eq!(store.forget(before_runs).unwrap(), Default::default());
+    store.forget(engine.now()).unwrap();
+    assert_eq!(ids.map(|run| store.run(run).unwrap()), [None, None, None]);
+    assert_eq!(store.evaluation(&key(1, "packages")).unwrap(), None);
+    let again = store.use_evaluation(
+        store.begin_run(&run_key("x"), &trigger()).unwrap(),
+        Side::Head,
+        first.evaluation,
+    );
+    assert_eq!(refused(again), Refusal::UnknownEvaluation(first.evaluation), "nothing of it is left");
+}
+
 pub(crate) fn an_attribute_twice_is_refused_by_name(engine: &impl Engine) {
     let store = engine.open();
     let token = store.begin_evaluation(&key(1, "packages")).unwrap();
@@ -289,20 +359,19 @@ pub(crate) fn odd_names_come_back(engine: &impl Engine) {
     assert_eq!(stored.errors, expected);
 }
 
+/// Chunks enough, and more of them than are read at once.
 pub(crate) fn many_attributes_come_back(engine: &impl Engine) {
-    const MANY: u64 = 200_000;
+    const MANY: u64 = 12 * CHUNK_MAX as u64 + 1;
     let store = engine.open();
     let token = store.begin_evaluation(&key(1, "packages")).unwrap();
-    for chunk in 0..MANY / CHUNK_MAX as u64 {
-        let first = chunk * CHUNK_MAX as u64;
-        let attrs: Vec<_> =
-            (first..first + CHUNK_MAX as u64).map(|n| attr(&["set", &format!("{n:06}")], n)).collect();
-        store.add_attrs(token, u32::try_from(chunk).unwrap(), &attrs, &[]).unwrap();
+    let attrs: Vec<_> = (0..MANY).map(|n| attr(&["set", &format!("{n:06}")], n)).collect();
+    for (number, chunk) in (0..).zip(attrs.chunks(CHUNK_MAX)) {
+        store.add_attrs(token, number, chunk, &[]).unwrap();
     }
     store.close_evaluation(token, &cost()).unwrap();
     let (_, stored) = store.evaluation(&key(1, "packages")).unwrap().unwrap();
     assert_eq!(stored.attrs.len() as u64, MANY);
-    assert_eq!(stored.attrs[123_456], attr(&["set", "123456"], 123_456));
+    assert!(stored.attrs == attrs, "each of them, in order");
 }
 
 pub(crate) fn meta_may_be_huge(engine: &impl Engine) {

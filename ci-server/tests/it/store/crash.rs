@@ -1,5 +1,6 @@
-//! The end of the process at every write of an ingest, as by `kill -9`: what is there then is whole as far as it goes,
-//! and the same ingest, done again, comes to what the calm one comes to.
+//! The end of the process at every write of a list of commands, as by `kill -9`: what is there then is whole as far as it
+//! goes, and the same commands, given again, come to what they come to in calm. The commands are a run's, in their order,
+//! with rows that are made up; the pipeline itself is not here.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -22,8 +23,11 @@ use super::rows::{attr, chain, comparison, cost, drv_path, error, key, outcome, 
 const DIES_AT: &str = "EKA_TEST_STORE_DIES_AT";
 const FILE: &str = "EKA_TEST_STORE_FILE";
 const SOON: Duration = Duration::from_secs(60);
-const DRVS: u64 = 700;
-const CHANGES: u64 = 700;
+/// Rows of each command that takes some: two chunks where the caller makes them, more than one where the store does.
+const ATTRS: u64 = 60;
+const DRVS: u64 = 60;
+const CHANGES: u64 = CHUNK_MAX as u64 + 1;
+const CHUNK: usize = 40;
 /// Of so many points one is tried, a random one; with a factor, all.
 const STRIDE: usize = 12;
 
@@ -33,17 +37,17 @@ fn place(file: &Path, vfs: Option<&str>) -> SqlitePlace {
 }
 
 fn attrs() -> Vec<Attr> {
-    (0..600).map(|n| attr(&["set", &format!("p{n:04}")], n)).collect()
+    (0..ATTRS).map(|n| attr(&["set", &format!("p{n:04}")], n)).collect()
 }
 
-/// What a pipeline does with one change.
-pub(crate) fn ingest(store: &dyn Store) -> Result<(), StoreError> {
+/// Every command that writes, as a run gives them, but for those that take something away.
+pub(crate) fn commands_of_a_run(store: &dyn Store) -> Result<(), StoreError> {
     let run = store.begin_run(&run_key("delivery"), &trigger())?;
     let evaluation = match store.evaluation(&key(1, "packages"))? {
         Some((id, _)) => id,
         None => {
             let token = store.begin_evaluation(&key(1, "packages"))?;
-            for (number, chunk) in (0..).zip(attrs().chunks(CHUNK_MAX)) {
+            for (number, chunk) in (0..).zip(attrs().chunks(CHUNK)) {
                 store.add_attrs(token, number, chunk, &[])?;
             }
             store.add_attrs(token, 2, &[], &[error(&["e"])])?;
@@ -51,7 +55,7 @@ pub(crate) fn ingest(store: &dyn Store) -> Result<(), StoreError> {
         }
     };
     store.use_evaluation(run, Side::Head, evaluation)?;
-    for chunk in chain(DRVS).chunks(CHUNK_MAX) {
+    for chunk in chain(DRVS).chunks(CHUNK) {
         store.add_drvs(chunk)?;
     }
     store.record_comparison(run, &comparison(CHANGES))?;
@@ -98,13 +102,13 @@ pub(crate) fn assert_sound(file: &Path) {
 }
 
 #[test]
-fn killed_at_each_write_of_an_ingest() {
+fn killed_at_each_write_of_the_commands_of_a_run() {
     let mut seeded = seed::start();
     let dir = tempfile::tempdir().unwrap();
     let calm_file = dir.path().join("calm.db");
     let calm = {
         let store = SqliteStore::open(&place(&calm_file, None)).unwrap();
-        ingest(&store).unwrap();
+        commands_of_a_run(&store).unwrap();
         world(&store)
     };
     let stride = if std::env::var_os("EKA_TEST_FACTOR").is_some() { 1 } else { STRIDE };
@@ -117,7 +121,7 @@ fn killed_at_each_write_of_an_ingest() {
         {
             let store = SqliteStore::open(&place(&file, None)).unwrap();
             assert_whole(&store, &calm);
-            ingest(&store).unwrap();
+            commands_of_a_run(&store).unwrap();
             assert_eq!(world(&store), calm, "after {point} writes");
         }
         assert_sound(&file);
@@ -130,13 +134,13 @@ fn killed_at_each_write_of_an_ingest() {
     assert!(points >= 10, "{points}");
 }
 
-/// The child of `killed_at_each_write_of_an_ingest`: an ingest, over a disk that kills it.
+/// The child of `killed_at_each_write_of_the_commands_of_a_run`: over a disk that kills it.
 #[test]
-#[ignore = "the child of killed_at_each_write_of_an_ingest"]
+#[ignore = "the child of killed_at_each_write_of_the_commands_of_a_run"]
 fn a_store_that_dies() {
     let shim = Shim::install("dies");
     shim.fail(Fault::Die, std::env::var(DIES_AT).unwrap().parse().unwrap());
     let file = std::env::var_os(FILE).unwrap();
     let store = SqliteStore::open(&place(Path::new(&file), Some(shim.name()))).unwrap();
-    ingest(&store).unwrap();
+    commands_of_a_run(&store).unwrap();
 }

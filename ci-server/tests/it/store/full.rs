@@ -7,7 +7,7 @@ use test_kit::seed;
 use test_kit::tmpfs::Tmpfs;
 use test_kit::vfs::{Fault, Shim};
 
-use super::crash::{assert_sound, ingest, world};
+use super::crash::{assert_sound, commands_of_a_run, world};
 use super::rows::{chain, drv_path};
 use super::{START_MS, Sqlite};
 
@@ -43,7 +43,7 @@ fn a_full_disk_is_said_and_takes_nothing_with_it() {
         "reading goes on, and nothing of the chunk is there"
     );
 
-    std::fs::remove_file(ballast).unwrap();
+    ballast.remove().unwrap();
     store.add_drvs(chunk).unwrap();
     assert_eq!(store.known_drvs(&asked).unwrap().len(), 2);
     drop(store);
@@ -58,7 +58,7 @@ fn full_at_any_write() {
     let calm = Sqlite::new();
     let expected = {
         let store = calm.store();
-        ingest(&store).unwrap();
+        commands_of_a_run(&store).unwrap();
         world(&store)
     };
     let shim = Shim::install("store-full-at-any-write");
@@ -68,14 +68,14 @@ fn full_at_any_write() {
         let place = SqlitePlace { vfs: Some(shim.name().into()), ..there.place() };
         let store = SqliteStore::open(&place).unwrap();
         shim.fail(Fault::Full, after as u64);
-        let outcome = ingest(&store);
+        let outcome = commands_of_a_run(&store);
         let hits = shim.heal();
         if let Err(error) = outcome {
             assert!(matches!(error.class(), Class::DiskFull | Class::Retry), "after {after}: {error:?}");
             assert!(hits > 0, "{error:?}");
             points += 1;
         }
-        ingest(&store).unwrap();
+        commands_of_a_run(&store).unwrap();
         assert_eq!(world(&store), expected, "after {after} writes");
         drop(store);
         assert_sound(&place.path);

@@ -5,14 +5,15 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use ci_server::store::{Class, SqlitePlace, SqliteStore, Store, StoreError};
+use ci_server::store::{Class, RunEnd, SqlitePlace, SqliteStore, Store, StoreError};
 use service_kit::clock::Clock;
 use sqlite_kit::rusqlite::Connection;
 use test_kit::proc::{Guard, this_test_binary};
 use test_kit::vfs::{Fault, Shim};
 
 use super::Sqlite;
-use super::crash::{assert_sound, ingest, world};
+use super::crash::{assert_sound, commands_of_a_run, world};
+use super::rows::{run_key, trigger};
 
 const DIES_AT: &str = "EKA_TEST_MAKING_DIES_AT";
 const FILE: &str = "EKA_TEST_MAKING_FILE";
@@ -72,10 +73,40 @@ fn a_file_that_is_made() {
 #[test]
 fn a_filled_file_is_the_same_after_each_start() {
     let there = Sqlite::new();
-    ingest(&there.store()).unwrap();
+    commands_of_a_run(&there.store()).unwrap();
     let first = world(&there.store());
     assert_eq!(world(&there.store()), first);
     assert_sound(&there.place().path);
+}
+
+/// From before it was known who is at work on a run, and which failures are gone: runs that were open are lost, everything
+/// else is as it was.
+#[test]
+fn a_filled_file_of_the_first_version_is_brought_up_to_date() {
+    let there = Sqlite::new();
+    let (before, open) = {
+        let store = there.store();
+        commands_of_a_run(&store).unwrap();
+        (world(&store), store.begin_run(&run_key("open"), &trigger()).unwrap())
+    };
+    let file = there.place().path;
+    change(
+        &file,
+        "DROP INDEX run_at_work; ALTER TABLE run DROP COLUMN session; PRAGMA user_version = 1;
+         UPDATE run SET comparison = replace(comparison, ',\"removed\":[]', '');",
+    );
+    let conn = sqlite_kit::open_foreign_read_only(&file).unwrap();
+    let known = "SELECT count(*) FROM run WHERE comparison LIKE '%\"removed\":%'";
+    assert_eq!(conn.query_row(known, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+    drop(conn);
+    let store = there.store();
+    assert_eq!(world(&store), before);
+    assert!(matches!(store.run(open).unwrap().unwrap().end, Some((RunEnd::Lost, _))));
+    drop(store);
+    let fresh = Sqlite::new();
+    drop(fresh.store());
+    assert_eq!(schema(&file), schema(&fresh.place().path));
+    assert_sound(&file);
 }
 
 /// Opening fails, with this class; the file stays as it was.
@@ -115,7 +146,7 @@ fn files_of_later_versions_and_of_others_are_refused_and_left_alone() {
 #[test]
 fn a_row_that_cannot_be_read_is_said_to_be_damaged() {
     let there = Sqlite::new();
-    ingest(&there.store()).unwrap();
+    commands_of_a_run(&there.store()).unwrap();
     change(&there.place().path, "UPDATE drv SET outputs = x'ff' WHERE id = 5; DELETE FROM drv WHERE id = 9;");
     let store = there.store();
     let error = store.drv(&super::rows::drv_path(4)).unwrap_err();

@@ -4,6 +4,7 @@ mod conformance;
 mod crash;
 mod full;
 mod import;
+mod lost;
 mod migrate;
 mod rows;
 

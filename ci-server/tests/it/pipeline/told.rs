@@ -1,0 +1,93 @@
+//! What is said of what is not there, of errors, and of what is too much.
+
+use std::fs;
+
+use ci_model::attr::ErrorKind;
+use ci_model::flow::Verdict;
+use ci_server::pipeline::Base;
+
+use super::{PACKAGES, World};
+
+#[test]
+fn what_was_asked_for_and_is_not_there_is_named_with_what_is() {
+    let world = World::new();
+    let error = world.run(|request| request.jobs = vec!["al".parse().unwrap()]).unwrap_err();
+    assert!(error.is_usage());
+    assert_eq!(error.to_string(), "there is no job al; there is all");
+    let error = world.run(|request| request.base = Base::Revision("nothing".into())).unwrap_err();
+    assert!(error.is_usage(), "{error}");
+    world.write(".ekaci/config.json", r#"{ "jbos": {} }"#);
+    let error = world.run(|_| {}).unwrap_err();
+    assert!(error.is_usage());
+    let text = error.to_string();
+    assert!(text.contains(".ekaci/config.json:1:3") && text.contains("jobs"), "{text}");
+    fs::remove_file(world.path("repository/.ekaci/config.json")).unwrap();
+    std::os::unix::fs::symlink("../default.nix", world.path("repository/.ekaci/config.json")).unwrap();
+    let error = world.run(|_| {}).unwrap_err();
+    assert!(error.to_string().contains("is a link"), "{error}");
+}
+
+/// More errors than are asked for their messages: those that are new have them.
+#[test]
+fn a_new_error_has_its_message_however_many_there_are() {
+    let world = World::new();
+    let many: String = (0..8).map(|n| format!("  old{n} = throw \"old {n}\";\n")).collect();
+    let packages = PACKAGES.replace("  alone =", &format!("{many}  alone ="));
+    world.write("default.nix", &packages);
+    world.commit("many");
+    world
+        .write("default.nix", &packages.replace("  alone =", "  zz-new = throw \"the new one\";\n  alone ="));
+    let outcome = world.run(|request| request.limits.explained_max = 2).unwrap();
+    let [(_, error)] = &outcome.comparison.errors.new[..] else { panic!("{:?}", outcome.comparison.errors) };
+    assert_eq!((error.path.to_string().as_str(), error.message.as_str()), ("zz-new", "the new one"));
+    assert_eq!(outcome.comparison.errors.still.len(), 8);
+}
+
+/// Code can make its results as large as it likes; what is kept of them is bounded.
+#[test]
+fn results_beyond_what_is_kept_are_an_error_of_the_whole_job() {
+    let world = World::new();
+    let many = r#"  many = { recurseForDerivations = true; } // builtins.listToAttrs (map (n: { name = "a${toString n}"; value = pkg "p${toString n}" "1" { } // { meta.description = text; }; }) (builtins.genList (n: n) 400));"#;
+    let text = r#"text = builtins.concatStringsSep "" (builtins.genList (n: "0123456789") 200);"#;
+    let packages = PACKAGES
+        .replace("  alone =", &format!("{many}\n  alone ="))
+        .replace("in rec {", &format!("  {text}\nin rec {{"));
+    world.write("default.nix", &packages);
+    let outcome = world.run(|request| request.results_bytes_max = 400_000).unwrap();
+    let [(_, error)] = &outcome.comparison.errors.new[..] else { panic!("{:?}", outcome.comparison.errors) };
+    assert!(error.path.is_root() && error.kind == ErrorKind::TooLarge, "{error:?}");
+    assert_eq!((outcome.verdict, outcome.jobs[0].attrs), (Verdict::Bad, 1));
+    // With room for all of it, all of it is there.
+    let outcome = world.run(|_| {}).unwrap();
+    assert_eq!(outcome.comparison.totals().added, 400);
+}
+
+#[test]
+fn a_system_that_nothing_is_for_is_named() {
+    let world = World::new();
+    world.bump_zlib();
+    let error = world.run(|request| request.systems = vec!["x86_64-linx".parse().unwrap()]).unwrap_err();
+    assert!(error.is_usage() && error.to_string().contains("x86_64-linx"), "{error}");
+}
+
+/// Where an error is, in words that are the same wherever the code was checked out.
+#[test]
+fn an_error_says_where_it_is_in_the_repository() {
+    let world = World::new();
+    world.write("broken.nix", "{ a ; }\n");
+    let broken = "  broken = import ./broken.nix;\n  thrown = throw \"in ${toString ./default.nix}\";\n  absent = import ./absent.nix;";
+    world.write("default.nix", &PACKAGES.replace("  alone =", &format!("{broken}\n  alone =")));
+    for _ in ["afresh", "remembered"] {
+        let outcome = world.run(|_| {}).unwrap();
+        let errors = &outcome.comparison.errors.new;
+        let of = |path: &str| errors.iter().find(|(_, of)| of.path.to_string() == path).map(|(_, of)| of);
+        assert_eq!(
+            of("broken").unwrap().message,
+            "syntax error, unexpected ';', expecting '.' or '=' at broken.nix:1:5"
+        );
+        assert_eq!(of("thrown").unwrap().message, "in default.nix");
+        assert!(of("absent").unwrap().message.contains("'absent.nix'"), "{errors:?}");
+        let ours = world.dir.path().to_string_lossy();
+        assert!(!format!("{errors:?}").contains(&*ours), "{errors:?}");
+    }
+}
