@@ -7,6 +7,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ci_model::JobName;
+use ci_model::flow::Trust;
+use ci_server::sandbox::proxy::Rules;
 use clap::{Args, ValueEnum};
 use nix_types::System;
 
@@ -14,11 +16,12 @@ use nix_types::System;
 const MORE: &str = "\
 The report goes to standard output, progress to standard error. The report fits the terminal; elsewhere it has $COLUMNS
 columns, or 80. Exit code 0: good, or nothing changes; 1: bad, or a person has to look first; 2: wrong usage, or a
-configuration with errors; 3: the run could not be finished; 130: interrupted.
+configuration with errors; 3: the run could not be finished; 73: the report cannot be written; 130: interrupted.
 
 Examples:
   ekaci run --eval-only                          what lies here, against the main branch
   ekaci run --eval-only --head HEAD --base HEAD~1
+  ekaci run --eval-only --untrusted --head FETCH_HEAD --base main   somebody else's code, that you fetched
   ekaci run --eval-only --markdown > summary.md  the same for a pull request";
 
 /// Say what a change touches: evaluate a git checkout and what it is compared with, and print what differs and why
@@ -46,17 +49,29 @@ pub struct RunArgs {
     #[arg(long, value_enum, default_value_t = Engine::Auto)]
     pub engine: Engine,
     /// Evaluators at a time [default: as many as there are cores, and memory for]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = workers)]
     pub workers: Option<NonZeroU16>,
-    /// Memory of one evaluator, as in 4GiB: past it, it is ended, and its attribute is an error
-    #[arg(long, value_name = "SIZE")]
+    /// Memory of one evaluator, as in 4GiB, at least 64MiB: past it, it is ended, and its attribute is an error
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub memory: Option<Size>,
     /// Time of one evaluation, as in 90s, 30m or 2h
     #[arg(long, value_name = "D", value_parser = duration)]
     pub timeout: Option<Duration>,
-    /// Evaluate locked in: without network, home and environment. A checkout counts as your own code: `auto` locks nothing in
+    /// Evaluate locked in: without network, home and environment. A checkout counts as your own code, unless with
+    /// --untrusted: `auto` locks nothing in
     #[arg(long, value_enum, default_value_t = Sandbox::Auto)]
     pub sandbox: Sandbox,
+    /// The head is somebody else's code: evaluate it, and what it is compared with, locked in and in Nix's restricted mode,
+    /// without builds while evaluating; what the configuration grants is the base's to say
+    #[arg(long)]
+    pub untrusted: bool,
+    /// What code that is locked in may fetch: all that begins with https://HOST/PATH, http://HOST/PATH or github:OWNER (also
+    /// gitlab:, sourcehut:); may be given several times [default: nothing]
+    #[arg(long = "allow-uri", value_name = "PREFIX")]
+    pub allow_uris: Vec<String>,
+    /// Those places may be in private networks and on this machine too; a cloud's metadata never
+    #[arg(long, requires = "allow_uris")]
+    pub allow_private_hosts: bool,
     /// Only this system; may be given several times [default: what the configuration says]
     #[arg(long = "system", value_name = "S")]
     pub systems: Vec<System>,
@@ -76,6 +91,34 @@ pub struct RunArgs {
     /// Print Markdown, as for a pull request: at most 60,000 bytes, unless with --full
     #[arg(long, conflicts_with = "json")]
     pub markdown: bool,
+}
+
+impl RunArgs {
+    /// Is it a wish that makes no sense, though each of its parts does?
+    ///
+    /// # Errors
+    /// What is wrong, and what to do instead.
+    pub fn check(&self) -> Result<(), String> {
+        // Not while arguments are taken apart: what is refused there is shown as it is, with the login in it.
+        Rules::parse(&self.allow_uris).map_err(|error| format!("--allow-uri: {error}"))?;
+        if self.untrusted && self.sandbox == Sandbox::Off {
+            return Err("--untrusted code is evaluated in the sandbox alone: leave --sandbox off out".into());
+        }
+        if !self.allow_uris.is_empty() && !self.untrusted && self.sandbox != Sandbox::On {
+            return Err(
+                "--allow-uri says what code that is locked in may fetch, and none is: your own code may fetch \
+                 anything; leave --allow-uri out, or add --untrusted or --sandbox on"
+                    .into(),
+            );
+        }
+        Ok(())
+    }
+
+    /// How far the code is trusted.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        if self.untrusted { Trust::UntrustedPr } else { Trust::TrustedPush }
+    }
 }
 
 /// Which code wants a verdict.
@@ -101,7 +144,7 @@ pub enum Engine {
 /// Whether evaluators are locked in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Sandbox {
-    /// As a checkout is your own code, not
+    /// With --untrusted; your own code is not
     Auto,
     /// Always, or not at all where this machine cannot
     On,
@@ -152,6 +195,23 @@ fn revision(text: &str) -> Result<String, String> {
         return Err("a commit, branch or tag is expected, as git names it".into());
     }
     Ok(text.to_owned())
+}
+
+/// How many evaluators there may be.
+fn workers(text: &str) -> Result<NonZeroU16, String> {
+    let number: u16 = text.parse().map_err(|_| format!("a number from 1 to {} is expected", u16::MAX))?;
+    NonZeroU16::new(number).ok_or_else(|| "at least 1 is needed".to_owned())
+}
+
+/// Least memory of an evaluator, in bytes: Nix itself takes some 25 MiB for the smallest of jobs.
+const MEMORY_MIN: u64 = 64 << 20;
+
+fn memory(text: &str) -> Result<Size, String> {
+    let size: Size = text.parse()?;
+    let is_enough = size.0 >= MEMORY_MIN;
+    is_enough
+        .then_some(size)
+        .ok_or_else(|| "at least 64MiB is needed: Nix itself takes a good part of that".to_owned())
 }
 
 /// Longest time of an evaluation.
@@ -210,14 +270,63 @@ mod tests {
             &["--head="],
             &["--memory", "4"],
             &["--memory", "0GiB"],
+            &["--memory", "65535KiB"],
+            &["--workers", "0"],
+            &["--workers", "65536"],
             &["--memory", "99999999999TiB"],
             &["--timeout", "0s"],
             &["--timeout", "18446744073709551615s"],
             &["--timeout", "ü"],
             &["--workers", "0"],
             &["--system", "--x"],
+            &["--allow-private-hosts", "--untrusted"],
         ] {
             assert!(parsed(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_prefix_is_judged_as_the_proxy_judges_it() {
+        let good = parsed(&["--allow-uri", "https://a.example/x", "--allow-uri", "github:NixOS"]).unwrap();
+        assert_eq!(good.allow_uris, ["https://a.example/x", "github:NixOS"]);
+        for (bad, remedy) in [
+            ("ftp://a", "write https://HOST/PATH"),
+            ("https://u:p@a/", "leave out what stands before the @"),
+            ("https://u:p/x@a/", "its host or port is none"),
+            ("https://a/../b", "write it without"),
+            ("github:", "write github:OWNER"),
+            ("https://a https://b", "its host or port is none"),
+        ] {
+            for more in [&[][..], &["--untrusted"]] {
+                let said = parsed(&[&["--allow-uri", bad], more].concat()).unwrap().check().unwrap_err();
+                assert!(said.contains(remedy) && !said.contains("u:p"), "{bad}: {said}");
+            }
+        }
+    }
+
+    #[test]
+    fn too_little_is_refused_with_what_is_enough() {
+        let said = parsed(&["--workers", "0"]).unwrap_err();
+        assert!(said.contains("at least 1 is needed"), "{said}");
+        let said = parsed(&["--memory", "63MiB"]).unwrap_err();
+        assert!(said.contains("at least 64MiB is needed"), "{said}");
+        assert_eq!(parsed(&["--memory", "64MiB"]).unwrap().memory, Some(Size(64 << 20)));
+    }
+
+    #[test]
+    fn what_would_say_nothing_or_too_much_is_refused() {
+        let check = |arguments: &[&str]| parsed(arguments).unwrap().check();
+        let uri = ["--allow-uri", "https://a"];
+        assert!(check(&uri).unwrap_err().contains("add --untrusted or --sandbox on"));
+        assert!(check(&[&uri[..], &["--sandbox", "off"]].concat()).is_err());
+        for more in [&["--untrusted"][..], &["--sandbox", "on"], &["--untrusted", "--allow-private-hosts"]] {
+            assert_eq!(check(&[&uri[..], more].concat()), Ok(()), "{more:?}");
+        }
+        let off = check(&["--untrusted", "--sandbox", "off"]).unwrap_err();
+        assert!(off.contains("leave --sandbox off out"), "{off}");
+        let many: Vec<&str> = ["--untrusted"].into_iter().chain(uri.into_iter().cycle().take(202)).collect();
+        assert!(check(&many).unwrap_err().contains("101 prefixes"));
+        assert_eq!(parsed(&["--untrusted"]).unwrap().trust(), Trust::UntrustedPr);
+        assert_eq!(parsed(&["--sandbox", "on"]).unwrap().trust(), Trust::TrustedPush);
     }
 }

@@ -3,6 +3,7 @@
 //! the pipeline does is not known here.
 
 mod args;
+mod confined;
 mod interrupt;
 mod json;
 mod line;
@@ -153,7 +154,24 @@ fn paints(color: Color, is_terminal: bool) -> bool {
 fn width(is_terminal: bool) -> usize {
     let terminal = || rustix::termios::tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col));
     let told = || std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
-    let wanted = if is_terminal { terminal().filter(|columns| *columns > 0) } else { told() };
+    width_of(is_terminal, if is_terminal { terminal() } else { told() })
+}
+
+/// No columns at all: nobody knows.
+fn width_of(is_terminal: bool, columns: Option<usize>) -> usize {
     let (min, max) = (*COLUMNS_TAKEN.start(), *COLUMNS_TAKEN.end());
-    wanted.unwrap_or(COLUMNS_USUAL).clamp(if is_terminal { 1 } else { min }, max)
+    let wanted = columns.filter(|columns| *columns > 0).unwrap_or(COLUMNS_USUAL);
+    wanted.clamp(if is_terminal { 1 } else { min }, max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_columns_are_as_good_as_none_said() {
+        let elsewhere = [None, Some(0), Some(5), Some(100), Some(5_000)].map(|said| width_of(false, said));
+        assert_eq!(elsewhere, [80, 80, 20, 100, 1_000]);
+        assert_eq!([None, Some(0), Some(5)].map(|said| width_of(true, said)), [80, 80, 5]);
+    }
 }

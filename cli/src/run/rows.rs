@@ -162,7 +162,14 @@ fn licenses(licenses: &[License]) -> String {
     if licenses.is_empty() {
         return "none".into();
     }
-    licenses.iter().map(License::shown).collect::<Vec<_>>().join(", ")
+    licenses.iter().map(license).collect::<Vec<_>>().join(", ")
+}
+
+/// What it is called, and that it is not free where the name does not say so.
+fn license(license: &License) -> String {
+    let name = license.shown();
+    let says_so = name.get(..6).is_some_and(|begins| begins.eq_ignore_ascii_case("unfree"));
+    if license.is_unfree() && !says_so { format!("{name} (unfree)") } else { name.to_owned() }
 }
 
 fn maintainers(added: &[Maintainer], removed: &[Maintainer]) -> Phrase {
@@ -180,5 +187,25 @@ fn called(who: &Maintainer) -> String {
         (Some(name), _) => name.clone(),
         (None, Some(id)) => format!("number {id}"),
         (None, None) => "somebody".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_licence_that_is_not_free_says_so() {
+        let said = |name: &str, free| {
+            let of = |free| vec![License { spdx: None, name: name.into(), free }];
+            meta(&MetaChange::Licenses { from: of(None), to: of(free) }).1.text()
+        };
+        assert_eq!(said("A", Some(false)), "A → A (unfree)");
+        assert_eq!(said("A", Some(true)), "A → A");
+        assert_eq!(
+            said("Unfree redistributable", Some(false)),
+            "Unfree redistributable → Unfree redistributable"
+        );
+        assert_eq!(said("ünfrei", Some(false)), "ünfrei → ünfrei (unfree)");
     }
 }

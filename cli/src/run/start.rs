@@ -9,21 +9,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use ci_model::diff::MAX_REBUILD_COUNT;
-use ci_model::flow::Trust;
 use ci_model::outcome::Outcome;
-use ci_server::evaluate::confine::{Bare, Confine};
+use ci_server::evaluate::confine::Confine;
 use ci_server::evaluate::{Limits, Nix, Share};
 use ci_server::pipeline::{Base, Head as WantedHead, RESULTS_BYTES_MAX, Request, RunError};
-use ci_server::sandbox::{self, DaemonGate, DaemonStore, Helper, Prepared, Settings, Wish};
-use ci_server::store::{SqlitePlace, SqliteStore};
+use ci_server::sandbox::Decision;
+use ci_server::store::{Class, SqlitePlace, SqliteStore, StoreError};
 use nix_types::System;
-use service_kit::address::Reach;
 use service_kit::clock::Clock;
 use service_kit::shutdown::Stop;
 use service_kit::telemetry::chain;
 
-use super::args::{Engine, Head, RunArgs, Sandbox};
-use super::{Failure, Told, conduct};
+use super::args::{Engine, Head, RunArgs};
+use super::{Failure, Told, conduct, confined};
 use crate::cli::Global;
 
 /// Memory of one evaluator, unless something else is said: what a whole nixpkgs needs, and less where there is less.
@@ -50,6 +48,15 @@ const VARIABLES: [&str; 16] = [
     "http_proxy",
 ];
 
+/// What a person allows of nixpkgs, for their own code that is not locked in.
+const VARIABLES_OF_NIXPKGS: [&str; 5] = [
+    "NIXPKGS_ALLOW_BROKEN",
+    "NIXPKGS_ALLOW_INSECURE",
+    "NIXPKGS_ALLOW_UNFREE",
+    "NIXPKGS_ALLOW_UNSUPPORTED_SYSTEM",
+    "NIXPKGS_CONFIG",
+];
+
 /// Runs `ekaci run`.
 pub(crate) fn run(args: &RunArgs, global: Global) -> ExitCode {
     conduct(args, global, |stop, told| pipeline(args, stop, told))
@@ -61,8 +68,15 @@ fn pipeline(args: &RunArgs, stop: &Stop, told: Told<'_>) -> Result<Outcome, Fail
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| unfinished("start a runtime", &error))?;
+    args.check().map_err(Failure::Usage)?;
     runtime.block_on(async {
-        let request = request(args).await?;
+        let limits = limits(args);
+        let clock = Clock::system();
+        let confine = tokio::select! {
+            confine = confined::confine(args, &limits, &clock) => confine?,
+            () = stop.requested() => return Err(Failure::Interrupted),
+        };
+        let request = request(args, limits, clock, confine)?;
         ci_server::pipeline::run(&request, stop, told).await.map_err(failure)
     })
 }
@@ -71,20 +85,38 @@ fn failure(error: RunError) -> Failure {
     match error {
         RunError::Cancelled => Failure::Interrupted,
         error if error.is_usage() => Failure::Usage(chain(&error)),
+        RunError::Store(error) => Failure::Unfinished(told(&error)),
         error => Failure::Unfinished(chain(&error)),
     }
 }
 
-async fn request(args: &RunArgs) -> Result<Request, Failure> {
-    let limits = limits(args);
+/// What is wrong with what is remembered. It is nothing but time that is lost with it.
+fn told(error: &StoreError) -> String {
+    let more = match error.class() {
+        Class::Damaged => {
+            ". Nothing but what earlier runs evaluated is kept there: once it is moved away, it is made anew"
+        }
+        Class::Retry | Class::DiskFull | Class::Operator | Class::Refused | Class::Ours => "",
+    };
+    chain(error) + more
+}
+
+fn request(
+    args: &RunArgs,
+    limits: Limits,
+    clock: Clock,
+    confine: Arc<dyn Confine>,
+) -> Result<Request, Failure> {
     let folders = Folders::find()?;
-    let clock = Clock::system();
     let place = SqlitePlace { path: folders.state.join("ci.db"), clock: clock.clone(), vfs: None };
-    let store = SqliteStore::open(&place).map_err(|error| Failure::Unfinished(chain(&error)))?;
+    let store = SqliteStore::open(&place).map_err(|error| Failure::Unfinished(told(&error)))?;
     let nix = nix(args)?;
-    let confine = confine(args.sandbox, &limits, &clock).await?;
     let memory = memory_of_machine() / 100 * MEMORY_SHARE_PERCENT;
+    let key = ci_server::store::RunKey::random().map_err(|error| {
+        Failure::Unfinished(format!("cannot read /dev/urandom: {error}; see that it is there"))
+    })?;
     Ok(Request {
+        key,
         path: args.path.clone(),
         head: match &args.head {
             Head::Worktree => WantedHead::Worktree,
@@ -98,7 +130,8 @@ async fn request(args: &RunArgs) -> Result<Request, Failure> {
         jobs: args.jobs.clone(),
         systems: args.systems.clone(),
         local_system: local_system()?,
-        trust: Trust::TrustedPush,
+        trust: args.trust(),
+        allowed_uris: args.allow_uris.clone(),
         share: Share::new(limits.workers, memory.max(limits.memory_bytes), clock.clone()),
         clock,
         limits,
@@ -114,10 +147,10 @@ async fn request(args: &RunArgs) -> Result<Request, Failure> {
     })
 }
 
-/// What evaluates, and whether it sees the machine.
+/// What evaluates, whether it sees the machine, and how far it reaches.
 fn engine(args: &RunArgs, nix: &Nix) -> Result<String, Failure> {
     let programs = ci_server::pipeline::identity(nix).map_err(|error| Failure::Unfinished(chain(&error)))?;
-    Ok(format!("{programs}\n{:?}", args.sandbox))
+    Ok(format!("{programs}\n{:?} {:?}", confined::decision(args), confined::reach(args)))
 }
 
 /// Where things are kept between runs.
@@ -176,8 +209,18 @@ fn nix(args: &RunArgs) -> Result<Nix, Failure> {
         Engine::Walker => ci_server::evaluate::Engine::Walk,
         Engine::NixEvalJobs => ci_server::evaluate::Engine::Tool,
     };
-    let env = VARIABLES.iter().filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)));
+    let names = variables(confined::decision(args));
+    let env = names.filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?)));
     Ok(Nix { env: env.collect(), options: Vec::new(), engine })
+}
+
+/// Which variables evaluators get, where they are set.
+fn variables(decision: Decision) -> impl Iterator<Item = &'static str> {
+    let of_nixpkgs = match decision {
+        Decision::Unconfined => &VARIABLES_OF_NIXPKGS[..],
+        Decision::Confined | Decision::NoSandbox | Decision::NotWished => &[],
+    };
+    VARIABLES.iter().chain(of_nixpkgs).copied()
 }
 
 /// As Nix names it.
@@ -196,45 +239,16 @@ fn local_system() -> Result<System, Failure> {
         .map_err(|error| Failure::Unfinished(format!("this machine's system: {error}")))
 }
 
-/// What keeps evaluators in: a person's own code is not kept in unless they ask for it.
-async fn confine(wish: Sandbox, limits: &Limits, clock: &Clock) -> Result<Arc<dyn Confine>, Failure> {
-    let helper = Helper::ourselves()
-        .map_err(|error| Failure::Unfinished(format!("cannot find this program: {error}")))?;
-    let settings = Settings { bubblewrap: None, helper };
-    let gate = DaemonGate::new(nix_folder("NIX_STATE_DIR", "/nix/var/nix"), Vec::new());
-    let workers = limits.workers as u64;
-    let run = sandbox::Run {
-        trust: Trust::TrustedPush,
-        wish: match wish {
-            Sandbox::Auto => Wish::AsTrusted,
-            Sandbox::On => Wish::Always,
-            Sandbox::Off => Wish::Never,
-        },
-        settings: &settings,
-        allowed_uris: &[],
-        reach: Reach::Public,
-        limits: sandbox::Limits { memory_bytes: limits.memory_bytes, ..sandbox::Limits::default() },
-        share: sandbox::Share {
-            memory_bytes: limits.memory_bytes.saturating_mul(workers),
-            processes: sandbox::Limits::default().processes * workers,
-        },
-        daemon: daemon().map(|store| (store, &gate)),
-        writes: true,
-        clock,
-    };
-    match sandbox::prepare(run).await.map_err(|error| Failure::Unfinished(chain(&error)))? {
-        Prepared::Unconfined => Ok(Arc::new(Bare)),
-        Prepared::Confined(keeper) => Ok(Arc::new(keeper)),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a person allows themselves they do not allow code that is locked in.
+    #[test]
+    fn what_is_allowed_of_nixpkgs_is_for_code_that_is_not_locked_in() {
+        let given = |decision| variables(decision).filter(|name| name.starts_with("NIXPKGS_")).count();
+        let decisions = [Decision::Unconfined, Decision::Confined, Decision::NoSandbox, Decision::NotWished];
+        assert_eq!(decisions.map(given), [5, 0, 0, 0]);
+        assert!(variables(Decision::Confined).any(|name| name == "NIX_PATH"));
     }
-}
-
-fn nix_folder(variable: &str, usual: &str) -> PathBuf {
-    std::env::var_os(variable).map_or_else(|| PathBuf::from(usual), PathBuf::from)
-}
-
-/// The Nix daemon, where one listens.
-fn daemon() -> Option<DaemonStore> {
-    let socket_folder = nix_folder("NIX_STATE_DIR", "/nix/var/nix").join("daemon-socket");
-    let store = nix_folder("NIX_STORE_DIR", "/nix/store");
-    socket_folder.join("socket").exists().then_some(DaemonStore { socket_folder, store })
 }

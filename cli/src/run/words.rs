@@ -89,18 +89,6 @@ pub(crate) fn causes_total(outcome: &Outcome) -> usize {
     comparison.root_causes_total.max(comparison.root_causes.len())
 }
 
-/// What cannot be relied on, because derivations were not there to look at.
-pub(crate) fn unseen(outcome: &Outcome) -> Option<String> {
-    let unseen = outcome.comparison.unseen;
-    let text = || {
-        let attributes = count(unseen, "attribute");
-        format!(
-            "the derivations of {attributes} were not there to look at: numbers and root causes are incomplete"
-        )
-    };
-    (unseen > 0).then(text)
-}
-
 /// Root causes that say the same, of several systems; never empty.
 pub(crate) type Causes<'a> = Vec<&'a RootCause>;
 
@@ -192,11 +180,15 @@ fn env(name: &str, from: Option<&str>, to: Option<&str>) -> Phrase {
     }
 }
 
-/// How many attributes do not evaluate: new, still, and not any more.
+/// How many attributes do not evaluate: new, still, not any more, and those that are gone.
 pub(crate) fn error_numbers(outcome: &Outcome) -> String {
     let errors = &outcome.comparison.errors;
-    let numbers =
-        [(errors.new.len(), "new"), (errors.still.len(), "as before"), (errors.fixed.len(), "fixed")];
+    let numbers = [
+        (errors.new.len(), "new"),
+        (errors.still.len(), "as before"),
+        (errors.fixed.len(), "fixed"),
+        (errors.removed.len(), "removed"),
+    ];
     let there = numbers.into_iter().filter(|(number, _)| *number > 0);
     there.map(|(number, what)| format!("{} {what}", thousands(number))).collect::<Vec<_>>().join(", ")
 }

@@ -97,8 +97,12 @@ impl Terminal {
     }
 
     fn interrupt(&self) {
+        self.signal(Signal::INT);
+    }
+
+    fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.run.pid()).unwrap()).unwrap();
-        kill_process(pid, Signal::INT).unwrap();
+        kill_process(pid, signal).unwrap();
     }
 }
 
@@ -106,9 +110,9 @@ fn resize(terminal: impl AsFd, columns: u16) {
     tcsetwinsize(terminal, Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
 }
 
-/// The last picture, without what steers the terminal.
+/// The last whole picture, without what steers the terminal; empty when there is none yet.
 fn picture(seen: &str) -> Vec<String> {
-    let last = seen.rsplit("\x1b[?25l").find(|picture| picture.contains("\x1b[?7h")).unwrap();
+    let last = seen.rsplit("\x1b[?25l").find(|picture| picture.contains("\x1b[?7h")).unwrap_or_default();
     let mut lines = Vec::new();
     for line in last.split("\r\n") {
         let mut shown = String::new();
@@ -129,11 +133,9 @@ fn picture(seen: &str) -> Vec<String> {
 fn a_picture_heeds_the_width_and_an_interrupt_gives_the_cursor_back() {
     let mut terminal = Terminal::with("heeds", 70);
     terminal.until_seen("212 MiB");
-    let lines = picture(&terminal.seen());
-    assert!(
-        lines.iter().any(|line| line.contains("packages") && line.contains("1,204 attributes")),
-        "{lines:?}"
-    );
+    let of_packages = |line: &String| line.contains("packages") && line.contains("1,204 attributes");
+    let is_told = || picture(&terminal.seen()).iter().any(of_packages);
+    assert!(wait::comes_true(SOON, is_told), "{:#?}", picture(&terminal.seen()));
     resize(&terminal.master, 20);
     let is_narrow = || picture(&terminal.seen()).iter().all(|line| line.chars().count() < 20);
     assert!(wait::comes_true(SOON, is_narrow), "{:#?}", picture(&terminal.seen()));
@@ -144,6 +146,18 @@ fn a_picture_heeds_the_width_and_an_interrupt_gives_the_cursor_back() {
     let (_, after) =
         terminal.seen().rsplit_once("\x1b[?25h").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
     assert!(!after.contains("\x1b[?25l"), "it is hidden again: {after:?}");
+}
+
+#[test]
+fn each_signal_that_asks_for_the_end_gives_the_cursor_back() {
+    for signal in [Signal::TERM, Signal::HUP] {
+        let mut terminal = Terminal::with("heeds", 70);
+        terminal.until_seen("212 MiB");
+        terminal.signal(signal);
+        assert!(terminal.run.wait(SOON).success(), "{signal:?}: {}", terminal.seen());
+        terminal.until_seen("\x1b[?7h\x1b[?25h");
+        terminal.until_seen("ekaci: interrupted");
+    }
 }
 
 #[test]

@@ -5,7 +5,9 @@
 mod check_config;
 mod describe;
 mod example;
+mod faults;
 mod live;
 mod program;
 mod run;
 mod stage;
+mod untrusted;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// What it said.
+/// What a command said and how it ended.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) code: i32,

@@ -10,7 +10,8 @@ use test_kit::proc::Guard;
 use test_kit::wait;
 
 use crate::example::made;
-use crate::stage::{Said, Stage, marked, page};
+use crate::program::Said;
+use crate::stage::{Stage, marked, page};
 
 /// How long anything that should happen soon may take on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
@@ -120,6 +121,19 @@ fn a_tree_compared_with_itself_is_neutral_or_good() {
     assert!(said.out.contains("compared with") && !said.out.contains("\nChanges\n"), "{}", said.out);
 }
 
+/// As a linked work tree is in a container that has nothing but it.
+#[test]
+fn the_folder_that_it_is_started_in_may_be_of_a_repository_that_is_gone() {
+    let stage = Stage::new();
+    made(&stage);
+    std::fs::create_dir(stage.path("elsewhere")).unwrap();
+    std::fs::write(stage.path("elsewhere/.git"), "gitdir: /nonexistent/.git/worktrees/elsewhere\n").unwrap();
+    let mut command = stage.command("ekaci", "elsewhere");
+    command.args(["run", "../my-packages", "--eval-only", "--base", "main", "--head", "main"]);
+    let said = stage.run(command);
+    assert_eq!(said.code, 0, "{said:?}");
+}
+
 #[test]
 fn a_report_that_cannot_be_written_is_said_so() {
     let stage = Stage::new();
@@ -160,6 +174,68 @@ fn what_makes_no_sense_is_refused() {
     .unwrap();
     let said = refused("my-packages", &["--eval-only", "--base", "main"]);
     assert!(said.contains("fiel") && said.contains("file"), "{said}");
+}
+
+/// No commit yet, a file without a word in it, a set without anything, a configuration without a job.
+#[test]
+fn what_is_empty_gets_an_answer() {
+    let stage = Stage::new();
+    stage.script("", "mkdir new && cd new && git init --quiet --initial-branch=main");
+    let write = |name: &str, text: &str| std::fs::write(stage.path("new").join(name), text).unwrap();
+    let said = || {
+        let mut command = stage.command("ekaci", "new");
+        command.args(["run", "--eval-only"]);
+        stage.run(command)
+    };
+    let nothing = said();
+    assert_eq!((nothing.code, nothing.out.as_str()), (2, ""), "{nothing:?}");
+    assert!(nothing.err.contains("no flake.nix or default.nix to go by; write one of them"), "{nothing:?}");
+    for (text, code, parts) in [
+        ("", 1, ["compared with nothing", "unexpected end of file at default.nix:1:1"]),
+        ("{ }", 0, ["compared with nothing", "Good: Nothing changes."]),
+    ] {
+        write("default.nix", text);
+        let said = said();
+        assert_eq!(said.code, code, "{text:?}: {said:?}");
+        assert!(parts.iter().all(|part| said.out.contains(part)), "{text:?}: {}", said.out);
+    }
+    std::fs::create_dir(stage.path("new/.ekaci")).unwrap();
+    for (text, code, part) in [("", 2, "config.json:1:1: the file ends"), ("{}", 0, "there is no job")] {
+        write(".ekaci/config.json", text);
+        let said = said();
+        assert_eq!(said.code, code, "{text:?}: {said:?}");
+        assert!([said.out, said.err].concat().contains(part), "{text:?}: {part}");
+    }
+}
+
+/// What a person allows of nixpkgs their own code sees, and what was evaluated under another leave is evaluated again.
+#[test]
+fn own_code_sees_what_is_allowed_of_nixpkgs() {
+    let stage = Stage::new();
+    stage.script("", "mkdir own && cd own && git init --quiet --initial-branch=main");
+    let code = r#"{ a = derivation { name = "a-${builtins.getEnv "NIXPKGS_ALLOW_UNFREE"}-${builtins.getEnv "SECRET"}";
+        system = "x86_64-linux"; builder = "/bin/sh"; }; }"#;
+    std::fs::write(stage.path("own/default.nix"), code).unwrap();
+    for value in ["1", "0"] {
+        let mut command = stage.command("ekaci", "own");
+        command.args(["run", "--eval-only", "--no-base", "--json", "--engine", "walker"]);
+        command.env("NIXPKGS_ALLOW_UNFREE", value).env("SECRET", "word");
+        let said = stage.run(command);
+        assert_eq!(said.code, 0, "{said:?}");
+        assert!(said.out.contains(&format!("-a-{value}-")) && !said.out.contains("word"), "{said:?}");
+    }
+}
+
+/// A login in an argument that is refused is not said again.
+#[test]
+fn a_login_is_not_repeated() {
+    let stage = Stage::new();
+    stage.script("", "mkdir own && cd own && git init --quiet --initial-branch=main");
+    let mut command = stage.command("ekaci", "own");
+    command.args(["run", "--eval-only", "--untrusted", "--allow-uri", "https://me:word@a.example/"]);
+    let said = stage.run(command);
+    assert_eq!((said.code, said.out.as_str()), (2, ""), "{said:?}");
+    assert!(said.err.contains("***@a.example") && !said.err.contains("word"), "{said:?}");
 }
 
 #[test]

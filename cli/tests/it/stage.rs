@@ -5,21 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use test_kit::nix;
 use test_kit::proc::Guard;
+
+use crate::program::Said;
 
 /// How long a command may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) struct Stage {
     root: tempfile::TempDir,
-}
-
-/// What a command said and how it ended.
-#[derive(Debug)]
-pub(crate) struct Said {
-    pub(crate) code: i32,
-    pub(crate) out: String,
-    pub(crate) err: String,
 }
 
 impl Stage {
@@ -36,7 +31,6 @@ impl Stage {
     /// A command in a folder of this place.
     #[expect(clippy::disallowed_methods, reason = "a test starts what it is about")]
     pub(crate) fn command(&self, program: &str, folder: &str) -> Command {
-        let nix = self.path("nix");
         let ours = Path::new(env!("CARGO_BIN_EXE_ekaci")).parent().unwrap().to_owned();
         let path = std::env::var_os("PATH").unwrap();
         let path = std::env::join_paths([ours].into_iter().chain(std::env::split_paths(&path))).unwrap();
@@ -44,12 +38,9 @@ impl Stage {
         command
             .current_dir(self.path(folder))
             .env("PATH", path)
+            .envs(nix::variables(&self.path("nix")))
             .env("HOME", self.path("home"))
-            .env("NIX_STORE_DIR", nix.join("store"))
-            .env("NIX_STATE_DIR", nix.join("var"))
-            .env("NIX_LOG_DIR", nix.join("log"))
-            .env("NIX_CONF_DIR", nix.join("etc"))
-            .env("NIX_CONFIG", "substituters =\nsandbox = false\nbuild-users-group =\n");
+            .env("NIX_CONFIG", nix::SETTINGS);
         for name in [
             "NIX_REMOTE",
             "NIX_PATH",
@@ -89,6 +80,15 @@ impl Stage {
         let said = self.run(shell);
         assert_eq!(said.code, 0, "{said:?}");
         said
+    }
+}
+
+impl Drop for Stage {
+    /// Checkouts are read-only, and nobody but root removes what lies in a folder that cannot be written to.
+    fn drop(&mut self) {
+        let mut chmod = self.command("chmod", "");
+        chmod.args(["-R", "u+w", "."]).stdin(Stdio::null()).stderr(Stdio::null());
+        let _ = Guard::spawn(&mut chmod).and_then(|mut chmod| chmod.child().wait()); // else something is left in /tmp
     }
 }
 

@@ -133,10 +133,15 @@ pub(super) fn errors(outcome: &Outcome, level: Level) -> String {
     text.push_str("\n| | Attribute | Kind | Message |\n|---|---|---|---|\n");
     text.push_str(&rows("new", &errors.new, names, bound));
     text.push_str(&rows("as before", &errors.still, names, bound));
-    for fixed in errors.fixed.iter().take(bound) {
-        text.push_str(&format!("| fixed | {} | | |\n", code(&names.attr(fixed.job.as_str(), &fixed.path))));
+    for (what, attrs) in [("fixed", &errors.fixed), ("removed", &errors.removed)] {
+        for attr in attrs.iter().take(bound) {
+            text.push_str(&format!(
+                "| {what} | {} | | |\n",
+                code(&names.attr(attr.job.as_str(), &attr.path))
+            ));
+        }
+        text.push_str(&cut_row(what, attrs.len(), bound));
     }
-    text.push_str(&cut_row("fixed", errors.fixed.len(), bound));
     text
 }
 
@@ -159,8 +164,7 @@ fn cut_row(what: &str, all: usize, bound: usize) -> String {
 
 /// What a person should know beside.
 pub(super) fn warnings(outcome: &Outcome, level: Level) -> String {
-    let ours = words::unseen(outcome);
-    let warnings: Vec<&String> = ours.iter().chain(&outcome.warnings).collect();
+    let warnings = &outcome.warnings;
     if warnings.is_empty() {
         return String::new();
     }

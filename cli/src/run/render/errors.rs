@@ -1,7 +1,8 @@
-//! What does not evaluate: new first, then what did not before either, then what does again.
+//! What does not evaluate: new first, then what did not before either, then what does again, then what is gone.
 
 use ci_model::JobName;
 use ci_model::attr::AttrError;
+use ci_model::change::JobAttr;
 use ci_model::outcome::Outcome;
 
 use super::super::line::{Line, Paint};
@@ -14,24 +15,33 @@ use super::{View, and_more, heading};
 const NEW_SHOWN: usize = 10;
 /// Old ones.
 const STILL_SHOWN: usize = 5;
-/// Those that evaluate again.
+/// Those that evaluate again, and as many that are gone.
 const FIXED_SHOWN: usize = 5;
 
 pub(super) fn section(outcome: &Outcome, view: View) -> Vec<Line> {
     let errors = &outcome.comparison.errors;
-    if errors.new.is_empty() && errors.still.is_empty() && errors.fixed.is_empty() {
+    let numbers = words::error_numbers(outcome);
+    if numbers.is_empty() {
         return Vec::new();
     }
     let names = Names::of(outcome);
-    let mut lines = vec![heading(format!("Errors: {}", words::error_numbers(outcome)))];
+    let mut lines = vec![heading(format!("Errors: {numbers}"))];
     lines.extend(list("new", Paint::Red, &errors.new, NEW_SHOWN, names, view));
     lines.extend(list("as before", Paint::Yellow, &errors.still, STILL_SHOWN, names, view));
-    let shown = view.shown(FIXED_SHOWN).min(errors.fixed.len());
-    for fixed in &errors.fixed[..shown] {
-        let name = safe(&names.attr(fixed.job.as_str(), &fixed.path));
-        lines.push(Line::of("  ").add(Paint::Green, "fixed").add(Paint::Plain, format!(": {name}")));
-    }
-    lines.extend(and_more("  ", errors.fixed.len(), shown, view));
+    lines.extend(no_more("fixed", Paint::Green, &errors.fixed, names, view));
+    lines.extend(no_more("removed", Paint::Yellow, &errors.removed, names, view));
+    lines
+}
+
+/// Those that are no errors any more.
+fn no_more(what: &str, paint: Paint, attrs: &[JobAttr], names: Names, view: View) -> Vec<Line> {
+    let shown = view.shown(FIXED_SHOWN).min(attrs.len());
+    let line = |attr: &JobAttr| {
+        let name = safe(&names.attr(attr.job.as_str(), &attr.path));
+        Line::of("  ").add(paint, what).add(Paint::Plain, format!(": {name}"))
+    };
+    let mut lines: Vec<Line> = attrs[..shown].iter().map(line).collect();
+    lines.extend(and_more("  ", attrs.len(), shown, view));
     lines
 }
 

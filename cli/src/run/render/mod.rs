@@ -78,9 +78,8 @@ fn verdict(outcome: &Outcome, view: View) -> Vec<Line> {
 
 fn warnings(outcome: &Outcome, view: View) -> Vec<Line> {
     let mut lines = Vec::new();
-    let ours = words::unseen(outcome);
-    let (all, shown) = (ours.iter().count() + outcome.warnings.len(), view.shown(WARNINGS_SHOWN));
-    for warning in ours.iter().chain(&outcome.warnings).take(shown) {
+    let (all, shown) = (outcome.warnings.len(), view.shown(WARNINGS_SHOWN));
+    for warning in outcome.warnings.iter().take(shown) {
         let text = wrapped(&safe(warning), view.width.saturating_sub("warning: ".len()));
         for (place, text) in text.into_iter().enumerate() {
             let begin = if place == 0 { "warning: " } else { "         " };

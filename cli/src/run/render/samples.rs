@@ -124,6 +124,7 @@ pub(crate) fn few() -> Outcome {
             )],
             still: vec![error(&[X86, "game"], ErrorKind::TimedOut, "it took longer than 30m")],
             fixed: vec![attr(&[X86, "viewer"])],
+            removed: vec![attr(&[X86, "abandoned"])],
         },
     };
     outcome
@@ -227,6 +228,7 @@ pub(crate) fn mass() -> Outcome {
     (counts.rebuilt, counts.drvs) = (20_007, 61_204);
     outcome.comparison.errors = ErrorChanges::default();
     outcome.comparison.unseen = 3;
+    outcome.warnings.splice(0..0, ci_model::diff::incomplete(&outcome.comparison));
     outcome
 }
 
@@ -313,6 +315,7 @@ pub(crate) fn hostile() -> Outcome {
     outcome.comparison.reach[0].attr = attr(&[HOSTILE[0]]);
     outcome.comparison.errors.new =
         HOSTILE.iter().map(|text| error(&[text], ErrorKind::Fatal, text)).collect();
+    outcome.comparison.errors.removed = HOSTILE.iter().map(|text| attr(&[text])).collect();
     outcome.jobs[0].head.as_mut().unwrap().engine = HOSTILE[0].into();
     outcome
 }
