@@ -1,7 +1,7 @@
 # The package, the NixOS modules, a shell to develop in, and checks. In: nixpkgs, with Rust 1.95 or newer. Out: the
 # flake's outputs; what they consist of is in nixos/. Leaves out the tests of the workspace: `make test` runs them.
 {
-  description = "Eka CI: a durable queue from Nix' builds to binary caches";
+  description = "Eka CI: a durable queue from Nix' builds to binary caches, and what a change of packages touches";
 
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-unstable";
 

@@ -1,5 +1,6 @@
-# The programs as a package. In: nixpkgs. Out: bin/eka-queue and bin/eka-hook, with man pages and completions where the
-# built program can run here. Leaves out the tests: they want a Nix of their own, and run from a clone.
+# The programs as a package. In: nixpkgs. Out: bin/eka-queue, bin/eka-hook and bin/ekaci, with man pages and completions
+# where what is built can run here. Leaves out the tests, which want a Nix of their own and run from a clone, and what
+# `ekaci` takes from the PATH: git and Nix.
 {
   lib,
   stdenv,
@@ -32,21 +33,25 @@ rustPlatform.buildRustPackage {
     "--bin=eka-hook"
     "--package=eka-queue"
     "--bin=eka-queue"
+    "--package=ekaci"
+    "--bin=ekaci"
   ];
   doCheck = false;
 
   nativeBuildInputs = [ installShellFiles ];
   postInstall = lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
     mkdir -p $out/share/man/man1
-    $out/bin/eka-queue man $out/share/man/man1
-    for shell in bash fish zsh; do
-      $out/bin/eka-queue completions $shell > eka-queue.$shell
+    for program in eka-queue ekaci; do
+      $out/bin/$program man $out/share/man/man1
+      for shell in bash fish zsh; do
+        $out/bin/$program completions $shell > $program.$shell
+      done
+      installShellCompletion --cmd $program --bash $program.bash --fish $program.fish --zsh $program.zsh
     done
-    installShellCompletion --cmd eka-queue --bash eka-queue.bash --fish eka-queue.fish --zsh eka-queue.zsh
   '';
 
   meta = {
-    description = "A durable queue that signs what Nix builds and brings it to binary caches";
+    description = "A durable queue that signs what Nix builds and brings it to binary caches, and what a change of packages touches";
     homepage = manifest.workspace.package.repository;
     license = [ lib.licenses.mit lib.licenses.asl20 ];
     mainProgram = "eka-queue";

@@ -73,6 +73,8 @@ pub(crate) enum Verdict {
     Met,
     /// It does not.
     NotMet,
+    /// It is told beside another, and no goal is set.
+    NoGoal,
     /// Nobody knows, and this is why.
     NotMeasured(String),
 }
@@ -157,14 +159,14 @@ pub(crate) fn markdown(lines: &[Line]) -> String {
 fn note_of(verdict: &Verdict) -> &str {
     match verdict {
         Verdict::NotMeasured(why) => why,
-        Verdict::Met | Verdict::NotMet => "",
+        Verdict::Met | Verdict::NotMet | Verdict::NoGoal => "",
     }
 }
 
 fn row(line: &Line) -> [String; 7] {
     let (ours, floor) = match &line.verdict {
         Verdict::NotMeasured(_) => ("-".into(), "-".into()),
-        Verdict::Met | Verdict::NotMet => (
+        Verdict::Met | Verdict::NotMet | Verdict::NoGoal => (
             shown(line.figure, line.unit),
             line.floor
                 .as_ref()
@@ -175,6 +177,7 @@ fn row(line: &Line) -> [String; 7] {
     let verdict = match &line.verdict {
         Verdict::Met => "met",
         Verdict::NotMet => "NOT MET",
+        Verdict::NoGoal => "no goal",
         Verdict::NotMeasured(_) => "NOT MEASURED",
     };
     [line.goal.into(), line.what.clone(), ours, floor, ratio, line.bound.clone(), verdict.into()]

@@ -74,13 +74,41 @@ impl Program {
         }
         let (status, usage) = wait(pid)?;
         let took = started.elapsed();
-        let time = |time: libc::timeval| {
-            let part = |part: i64, unit: u64| u64::try_from(part).unwrap_or(0) * unit;
-            Duration::from_micros(part(time.tv_sec, 1_000_000) + part(time.tv_usec, 1))
-        };
         let code = libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status));
-        Ok(Ended { took, cpu: time(usage.ru_utime) + time(usage.ru_stime), code })
+        Ok(Ended { took, cpu: cpu(&usage), code })
     }
+}
+
+/// Whose time on processors.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Whose {
+    /// All threads of this process.
+    Own,
+    /// All children that were waited for, with theirs.
+    Children,
+}
+
+/// Time on processors of user and system so far.
+pub(crate) fn computed(whose: Whose) -> io::Result<Duration> {
+    let who = match whose {
+        Whose::Own => libc::RUSAGE_SELF,
+        Whose::Children => libc::RUSAGE_CHILDREN,
+    };
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the place is ours and as large as the kernel's struct.
+    if unsafe { libc::getrusage(who, usage.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: zeroed numbers, or what the kernel wrote over them.
+    Ok(cpu(unsafe { usage.assume_init_ref() }))
+}
+
+fn cpu(usage: &libc::rusage) -> Duration {
+    let time = |time: libc::timeval| {
+        let part = |part: i64, unit: u64| u64::try_from(part).unwrap_or(0) * unit;
+        Duration::from_micros(part(time.tv_sec, 1_000_000) + part(time.tv_usec, 1))
+    };
+    time(usage.ru_utime) + time(usage.ru_stime)
 }
 
 /// The list the kernel wants, ended by a null.

@@ -57,7 +57,7 @@ in
       type = types.package;
       default = pkgs.eka-ci or (pkgs.callPackage ../package.nix { });
       defaultText = lib.literalExpression "pkgs.eka-ci";
-      description = "Package with `eka-queue` and `eka-hook`.";
+      description = "Package with `eka-queue` and `eka-hook`; its `ekaci` is on the `PATH` of all users too.";
     };
 
     user = mkOption {

@@ -204,6 +204,8 @@ in
     "the hook has settings of its own" =
       tagged.environment.etc."eka/hook.conf".text
       == "socket = /run/eka-queue/enqueue.sock\nspool = /var/lib/eka-queue/spool\nstrict = true\ntag = builder-1\ntimeout_ms = 200\n";
+    "the programs of the package are on the PATH" =
+      builtins.elem package minimal.environment.systemPackages;
     "a module that is not enabled does nothing" =
       !(off ? nix.settings.post-build-hook) && !(off ? systemd.services.eka-queue);
 

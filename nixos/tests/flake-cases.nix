@@ -59,6 +59,9 @@ in
   "flake: the package is built from what cargo reads" =
     lib.all takes [ "Cargo.toml" "Cargo.lock" "crates/hook-wire/src/lib.rs" "hook-client" "queue-daemon/src/main.rs" "benches" ]
     && !lib.any takes [ "docs/operations.md" "nixos/package.nix" "README.md" ".git/config" ];
+  "flake: the package has every program, with its man pages and completions" =
+    lib.all (flag: builtins.elem flag package.cargoBuildFlags) [ "--bin=eka-hook" "--bin=eka-queue" "--bin=ekaci" ]
+    && builtins.replaceStrings [ "for program in eka-queue ekaci; do" ] [ "" ] package.postInstall != package.postInstall;
   "flake: modules that are imported twice count once, and take the overlay's package" =
     machine.nix.settings.post-build-hook == "/package/bin/eka-hook";
 }
