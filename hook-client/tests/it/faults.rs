@@ -35,7 +35,8 @@ fn nobody_listens(program: Program) {
 }
 
 fn accepted_but_never_answered(program: Program) {
-    let hook = hook(program).arg("--strict");
+    // Time to be heard in, on a busy machine too.
+    let hook = hook(program).args(["--strict", "--timeout-ms", "2000"]);
     let server = Server::start(&hook.socket(), Manner::Silent);
     hook.run().is_silent();
     let spooled: Vec<_> = hook.spooled().into_iter().map(|said| said.key).collect();
