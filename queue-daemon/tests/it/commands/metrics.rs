@@ -35,8 +35,23 @@ fn stage() -> (World, u16) {
     }
     world.until("main", "done", 2);
     world.until("main", "dead", 1);
+    // Outcomes are counted after they are in the database, one number at a time.
+    test_kit::wait::until(crate::world::SOON, || {
+        let page = get(tcp(port), GET);
+        TOLD.iter().all(|(series, count)| found(&page, series) == Some(*count))
+    });
     (world, port)
 }
+
+/// What is counted of the outcomes that the stage waits for.
+const TOLD: [(&str, f64); 6] = [
+    ("eka_queue_outcomes_total{destination=\"main\",state=\"done\"}", 2.0),
+    ("eka_queue_outcomes_total{destination=\"main\",state=\"dead\"}", 1.0),
+    ("eka_queue_outcomes_total{destination=\"down\",state=\"waiting\"}", 1.0),
+    ("eka_queue_failures_total{class=\"refused\",destination=\"main\"}", 1.0),
+    ("eka_queue_failures_total{class=\"unreachable\",destination=\"down\"}", 1.0),
+    ("eka_queue_lag_seconds_count{destination=\"main\"}", 2.0),
+];
 
 fn tcp(port: u16) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -45,9 +60,12 @@ fn tcp(port: u16) -> TcpStream {
 }
 
 fn value(text: &str, series: &str) -> f64 {
-    let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
-    let line = line.unwrap_or_else(|| panic!("no {series} in:\n{text}"));
-    line.rsplit(' ').next().unwrap().parse().unwrap()
+    found(text, series).unwrap_or_else(|| panic!("no {series} in:\n{text}"))
+}
+
+fn found(text: &str, series: &str) -> Option<f64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+    Some(value.parse().unwrap())
 }
 
 #[test]

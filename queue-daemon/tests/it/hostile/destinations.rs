@@ -35,7 +35,7 @@ fn one_that_refuses_for_good_gives_a_dead_letter_at_once() {
     assert_eq!(row(&world)["attempts"], 1);
     assert_eq!(row(&world)["last_error"], "/bin/bash exited 65: it is not for us");
     assert_eq!(lines(&world.path("broken.log")).len(), 1);
-    assert!(world.log().contains(&format!("gave up {path} for broken")), "{}", world.log());
+    wait::until(SOON, || world.log().contains(&format!("gave up {path} for broken")));
     assert_works(&world);
 }
 

@@ -111,8 +111,7 @@ fn a_path_collected_between_spool_and_intake_is_gone_and_said() {
     let gone = world.list(&["--state", "gone"]);
     assert_eq!((gone.len(), &gone[0]["path"]), (1, &paths[0].as_str().into()));
     assert_eq!(gone[0]["last_error"], "the path is no longer valid in the store");
-    let log = world.log();
-    assert!(log.contains(&format!("{} vanished from the store before", paths[0])), "{log}");
+    wait::until(SOON, || world.log().contains(&format!("{} vanished from the store before", paths[0])));
     assert_eq!(world.ask(&["wait", "--all"]).code, 1);
     wait::until(SOON, || world.status()["gc_roots"] == 0);
     // Built again, it is asked for again and delivered.
