@@ -2,6 +2,7 @@
 //! one starts by its name, in a process of its own.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// How a test is put aside, or called.
@@ -40,14 +41,23 @@ fn starts(text: &str, name: &str) -> bool {
 }
 
 fn collect(folder: &Path, sources: &mut Vec<(PathBuf, String)>) {
-    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+    let Some(entries) = if_there(fs::read_dir(folder)) else { return };
+    for entry in entries.map(Result::unwrap) {
         let (path, name) = (entry.path(), entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
+        if if_there(entry.file_type()).is_some_and(|kind| kind.is_dir()) {
             if !LEFT_OUT.iter().any(|left_out| name == *left_out) {
                 collect(&path, sources);
             }
         } else if path.extension().is_some_and(|end| end == "rs") {
-            sources.push((path.clone(), fs::read_to_string(&path).unwrap()));
+            sources.extend(if_there(fs::read_to_string(&path)).map(|text| (path, text)));
         }
+    }
+}
+
+/// What was removed since its folder was listed is passed over: editors and other programs put files there for a moment.
+fn if_there<T>(found: io::Result<T>) -> Option<T> {
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        found => Some(found.unwrap()),
     }
 }
