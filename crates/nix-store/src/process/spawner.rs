@@ -35,13 +35,9 @@ pub(super) struct Pipes {
 
 /// Starts the child.
 pub(super) async fn start(spec: &Spec) -> Result<(Started, Pipes), ProcessError> {
-    let mut child = launch(spec, command(spec)?).await?;
-    let pipes = Pipes {
-        stdin: child.stdin.take().map(OwnedFd::from),
-        stdout: child.stdout.take().map(OwnedFd::from),
-        stderr: child.stderr.take().map(OwnedFd::from),
-    };
-    Ok((Started::new(child, spec.killed), pipes))
+    let mut started = launch(spec, command(spec)?).await?;
+    let pipes = started.take_pipes();
+    Ok((started, pipes))
 }
 
 /// Starts the child with a socket in the place of its standard input and output; gives our end of it.
@@ -51,16 +47,18 @@ pub(super) async fn start_talking(spec: &Spec) -> Result<(Started, UnixStream, P
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
     let same = theirs.try_clone().map_err(failed)?;
     command.stdin(OwnedFd::from(theirs)).stdout(OwnedFd::from(same));
-    let mut child = launch(spec, command).await?;
-    let pipes = Pipes { stdin: None, stdout: None, stderr: child.stderr.take().map(OwnedFd::from) };
-    Ok((Started::new(child, spec.killed), ours, pipes))
+    let mut started = launch(spec, command).await?;
+    let pipes = started.take_pipes();
+    Ok((started, ours, pipes))
 }
 
-async fn launch(spec: &Spec, command: Command) -> Result<Child, ProcessError> {
+/// Whoever goes away before the answer comes leaves a child that ends as [`Spec::killed`] says all the same.
+async fn launch(spec: &Spec, command: Command) -> Result<Started, ProcessError> {
     let failed = |source| ProcessError::Start { program: spec.name(), source };
     let (reply, answer) = oneshot::channel();
-    threads().map_err(failed)?.starter.send((command, reply)).map_err(|_| failed(thread_is_gone()))?;
-    Ok(answer.await.map_err(|_| failed(thread_is_gone()))?.map_err(failed)?.into_child())
+    let order = (command, spec.killed, reply);
+    threads().map_err(failed)?.starter.send(order).map_err(|_| failed(thread_is_gone()))?;
+    answer.await.map_err(|_| failed(thread_is_gone()))?.map_err(failed)
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the door through which children are started")]
@@ -145,8 +143,13 @@ impl Started {
         Ok(status)
     }
 
-    fn into_child(mut self) -> Child {
-        self.child.take().expect("a child that was just started is there: only reap() takes it out")
+    fn take_pipes(&mut self) -> Pipes {
+        let Some(child) = &mut self.child else { return Pipes { stdin: None, stdout: None, stderr: None } };
+        Pipes {
+            stdin: child.stdin.take().map(OwnedFd::from),
+            stdout: child.stdout.take().map(OwnedFd::from),
+            stderr: child.stderr.take().map(OwnedFd::from),
+        }
     }
 }
 
@@ -162,7 +165,7 @@ impl Drop for Started {
     }
 }
 
-type Order = (Command, oneshot::Sender<io::Result<Started>>);
+type Order = (Command, Killed, oneshot::Sender<io::Result<Started>>);
 
 struct Threads {
     starter: Sender<Order>,
@@ -186,8 +189,8 @@ fn start_threads() -> io::Result<Threads> {
     let (starter, orders) = channel::<Order>();
     let (reaper, orphans) = channel::<Child>();
     thread::Builder::new().name("child-starter".into()).spawn(move || {
-        for (mut command, reply) in orders {
-            let child = command.spawn().map(|child| Started::new(child, Killed::Group));
+        for (mut command, killed, reply) in orders {
+            let child = command.spawn().map(|child| Started::new(child, killed));
             drop(reply.send(child)); // nobody waits any more: dropping the child ends it
         }
     })?;

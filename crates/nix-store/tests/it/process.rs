@@ -5,6 +5,7 @@ use std::future::pending;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use nix_store::process::{
@@ -242,6 +243,24 @@ async fn descendants_end_with_a_dropped_future() {
     let pids = tokio::task::spawn_blocking(move || files.map(|file| pid_in(&file))).await.unwrap();
     task.abort();
     assert!(task.await.unwrap_err().is_cancelled());
+    for pid in pids {
+        until("a descendant's end", || (!is_alive(pid)).then_some(()));
+    }
+}
+
+/// A child can be there, with children of its own, before whoever started it hears of it.
+#[test]
+fn descendants_end_with_a_future_that_is_dropped_before_it_hears_of_its_child() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (spec, files) = with_a_builder(folder.path(), "");
+    let pids = runtime.block_on(async {
+        let mut start = Box::pin(run(&spec, pending()));
+        // It is looked at once, which starts the child, and never again.
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(start.as_mut().poll(&mut context).is_pending());
+        files.map(|file| pid_in(&file))
+    });
     for pid in pids {
         until("a descendant's end", || (!is_alive(pid)).then_some(()));
     }
