@@ -446,27 +446,31 @@ mod tests {
         }
     }
 
-    /// What is written in many ways takes as long as what is not: the automaton has one node a byte.
+    /// Many secrets, written in many ways, take as long as one: the automaton has one node a byte.
     #[test]
     fn a_megabyte_costs_no_more_than_its_bytes() {
         let secrets: Vec<Secret> =
             (0..20).map(|i| Secret::new(format!("canary-{i:02}/+{}", "x".repeat(40)))).collect();
         let line = "{\"message\":\"no %2B such \\u002b key &amp; canary-07/+xxx\"} 0123456789 abcdefghijk\n";
         let text = line.repeat((1 << 20) / line.len());
-        let best = (0..3).map(|_| {
-            let mut redactor = Redactor::new(&secrets);
-            let begun = std::time::Instant::now();
+        let cost = |secrets: &[Secret]| {
+            let mut redactor = Redactor::new(secrets);
+            let begun = test_kit::cpu::time();
             let mut out = Vec::with_capacity(text.len());
             text.as_bytes().chunks(64 << 10).for_each(|chunk| redactor.feed(chunk, &mut out));
             redactor.finish(&mut out);
             assert_eq!(out.len(), text.len());
-            begun.elapsed()
-        });
-        let best = best.min().unwrap();
-        println!("1 MiB, 20 secrets: {best:?}");
-        // A build that is not optimised is ten times as slow.
-        let limit = if cfg!(debug_assertions) { 1_000 } else { 100 };
-        assert!(best.as_millis() < limit, "{best:?}");
+            test_kit::cpu::time() - begun
+        };
+        // Side by side, so that both meet the same machine.
+        let runs: Vec<_> = (0..3).map(|_| (cost(&secrets[..1]), cost(&secrets))).collect();
+        let one = runs.iter().map(|(one, _)| *one).min().unwrap();
+        let all = runs.iter().map(|(_, all)| *all).min().unwrap();
+        println!("1 MiB: 1 secret {one:?}, 20 secrets {all:?}");
+        assert!(all < 3 * one, "{one:?} with one secret, {all:?} with 20");
+        // A build that is not optimised is ten times as slow, and a busy machine twice as slow again.
+        let limit = if cfg!(debug_assertions) { 2_000 } else { 200 };
+        assert!(all.as_millis() < limit, "{all:?}");
     }
 
     #[test]

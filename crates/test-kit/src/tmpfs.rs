@@ -43,7 +43,9 @@ impl Tmpfs {
         loop {
             match io::Write::write(&mut file, &[0; 4096]) {
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => return Ok(Ballast { file, path }),
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    return Ok(Ballast { file, path });
+                }
                 Err(error) => return Err(error),
             }
         }
