@@ -140,7 +140,30 @@ pub enum ErrorKind {
     Garbage,
 }
 
+impl AttrError {
+    /// Does it say that a job was not looked at to its end, and not what its code does?
+    #[must_use]
+    pub fn is_cut_short(&self) -> bool {
+        let is_bound = matches!(self.kind, ErrorKind::TooLarge | ErrorKind::Garbage);
+        self.path.is_root() && (is_bound || self.kind.is_of_machine())
+    }
+}
+
 impl ErrorKind {
+    /// Is it what the machine had to give, more than what the code says?
+    #[must_use]
+    pub fn is_of_machine(self) -> bool {
+        match self {
+            Self::TimedOut | Self::OutOfMemory | Self::Crashed => true,
+            Self::Thrown
+            | Self::Fatal
+            | Self::Forbidden
+            | Self::StackOverflow
+            | Self::TooLarge
+            | Self::Garbage => false,
+        }
+    }
+
     /// All, for tables.
     pub const ALL: [Self; 9] = [
         Self::Thrown,

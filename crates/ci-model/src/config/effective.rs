@@ -242,7 +242,7 @@ impl Merge<'_> {
         self.tell_of_base(&base.fod_post_build_hooks, &head.fod_post_build_hooks, &fod);
         FlakeOutput {
             enable: true,
-            systems: head.systems.clone(),
+            systems: if head.enable { head.systems.clone() } else { base.systems.clone() },
             allow_eval_failures: base.allow_eval_failures,
             caches: base.caches.clone(),
             priority: base.priority,

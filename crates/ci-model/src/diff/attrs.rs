@@ -170,8 +170,9 @@ impl Job<'_> {
             false
         });
         for (error, hides) in head.errors.iter().zip(hides) {
-            let is_above = has_below(&base.errors, &error.path, |error| &error.path);
-            let was_there = is_above || hidden_before.find(&error.path).is_some();
+            let is_above = below(&base.errors, &error.path, |error| &error.path);
+            let around = hidden_before.find(&error.path).map(|at| &base.errors[at]);
+            let was_there = is_above.iter().chain(around).any(|before| says_as_much(before, error));
             let errors = &mut self.diff.errors;
             let list = if was_there && !hides { &mut errors.still } else { &mut errors.new };
             list.push((self.job.clone(), (*error).clone()));
@@ -198,8 +199,8 @@ impl Job<'_> {
         for error in &base.errors {
             let path = &error.path;
             let is_there = hidden.find(path).is_some()
-                || has_below(&head.errors, path, |error| &error.path)
-                || has_below(&head.attrs, path, |attr| &attr.path);
+                || !below(&head.errors, path, |error| &error.path).is_empty()
+                || !below(&head.attrs, path, |attr| &attr.path).is_empty();
             if !is_there {
                 self.diff.errors.removed.push(JobAttr { job: self.job.clone(), path: path.clone() });
             }
@@ -231,10 +232,15 @@ impl Job<'_> {
     }
 }
 
-/// Is one of these, which are in order of paths, at this one or below?
-fn has_below<T>(all: &[&T], at: &AttrPath, path: impl Fn(&T) -> &AttrPath) -> bool {
-    let first = all.partition_point(|one| path(one) < at);
-    all.get(first).is_some_and(|one| path(one).starts_with(at))
+/// Those of these, which are in order of paths, that are at this one or below.
+fn below<'a, 'b, T>(all: &'a [&'b T], at: &AttrPath, path: impl Fn(&T) -> &AttrPath) -> &'a [&'b T] {
+    let all = &all[all.partition_point(|one| path(one) < at)..];
+    &all[..all.partition_point(|one| path(one).starts_with(at))]
+}
+
+/// Does the base's error tell that the head's is nothing new? What the machine did to the base says nothing of its code.
+fn says_as_much(before: &AttrError, after: &AttrError) -> bool {
+    !before.kind.is_of_machine() || after.kind.is_of_machine()
 }
 
 /// The change of version, or of the package itself, if it is one.

@@ -28,12 +28,12 @@ pub struct Judgement {
 pub fn judge(comparison: &Comparison, jobs: &[JobOutcome], max_rebuild_count: usize) -> Judgement {
     let totals = comparison.totals();
     let wide = totals.to_build() > max_rebuild_count;
-    let (bad, allowed) = failures(comparison, jobs);
+    let Failures { bad, cut_short, allowed } = failures(comparison, jobs);
     let gone = jobs.iter().filter(|job| job.head.is_none() && job.base.is_some());
     let emptied = jobs.iter().filter(|job| is_emptied(comparison, job));
     let gone: Vec<String> =
         gone.map(|job| job_gone(&job.job)).chain(emptied.map(|job| job_emptied(&job.job))).collect();
-    let unseen = unseen(comparison, jobs);
+    let unseen: Vec<String> = cut_short.into_iter().chain(unseen(comparison, jobs)).collect();
     let verdict = match (jobs.is_empty(), bad.is_empty(), gone.is_empty() && unseen.is_empty()) {
         (true, _, _) => Verdict::Neutral,
         (false, false, _) => Verdict::Bad,
@@ -70,15 +70,27 @@ pub fn incomplete(comparison: &Comparison) -> Option<String> {
     (comparison.unseen > 0).then(|| text(comparison.unseen))
 }
 
-/// Sentences about jobs with new errors: of those where that is not allowed, and of those where it is.
-fn failures(comparison: &Comparison, jobs: &[JobOutcome]) -> (Vec<String>, Vec<String>) {
-    let (mut bad, mut allowed) = (Vec::new(), Vec::new());
+/// Sentences about jobs with new errors.
+#[derive(Default)]
+struct Failures {
+    /// Where that is not allowed.
+    bad: Vec<String>,
+    /// Where it is, and the job was not looked at to its end.
+    cut_short: Vec<String>,
+    /// Where it is.
+    allowed: Vec<String>,
+}
+
+fn failures(comparison: &Comparison, jobs: &[JobOutcome]) -> Failures {
+    let Failures { mut bad, mut cut_short, mut allowed } = Failures::default();
     let mut rest = &comparison.errors.new[..];
     while let Some((job, _)) = rest.first() {
         let (of_job, others) = rest.split_at(rest.iter().take_while(|(other, _)| other == job).count());
         rest = others;
         let allows = jobs.iter().any(|known| known.job == *job && known.allows_failures);
         if allows {
+            cut_short
+                .extend(of_job.iter().find(|(_, error)| error.is_cut_short()).map(|_| job_cut_short(job)));
             let (count, verb) = (attributes(of_job.len()), if of_job.len() == 1 { "fails" } else { "fail" });
             allowed.push(format!("{count} of {job} newly {verb} to evaluate, which this job allows."));
             continue;
@@ -88,7 +100,7 @@ fn failures(comparison: &Comparison, jobs: &[JobOutcome]) -> (Vec<String>, Vec<S
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         bad.push(format!("Newly fails to evaluate in {job}: {}{more}.", named.join(", ")));
     }
-    (bad, allowed)
+    Failures { bad, cut_short, allowed }
 }
 
 /// Sentences about jobs of which nothing could be seen, before or now, so that nothing is known of what changes.
@@ -105,6 +117,12 @@ fn unseen(comparison: &Comparison, jobs: &[JobOutcome]) -> Vec<String> {
 
 fn place(path: &nix_types::AttrPath) -> String {
     if path.is_root() { "the whole job".into() } else { shown(path.to_string().as_bytes()) }
+}
+
+fn job_cut_short(job: &JobName) -> String {
+    format!(
+        "The job {job} was not evaluated to its end, so what changes in it is not known; somebody has to look."
+    )
 }
 
 fn job_gone(job: &JobName) -> String {

@@ -119,7 +119,8 @@ fn every_key_is_read_from_the_side_that_the_table_says() {
 fn what_is_new_and_what_is_gone() {
     let base = good(
         r#"{"jobs": {"old": {"file": "old.nix", "caches": ["fast"]}, "off": {"file": "off.nix", "enabled": false}},
-            "checks": {"style": {"command": "style"}}, "flake": {"packages": {"enable": true, "caches": ["fast"]}},
+            "checks": {"style": {"command": "style"}},
+            "flake": {"packages": {"enable": true, "caches": ["fast"], "systems": ["aarch64-linux"]}},
             "post_build_hooks": [{"name": "tell", "command": ["tell"]}]}"#,
     );
     let head = good(
@@ -139,6 +140,12 @@ fn what_is_new_and_what_is_gone() {
         assert_eq!((job.caches.len(), job.post_build_hooks.len()), (caches, hooks), "{name}");
         assert!(!job.allow_eval_failures && job.priority == 0, "{name}");
     }
+    let kept = &jobs[&"flake.packages".parse().unwrap()];
+    assert_eq!(
+        kept.systems.as_deref().map(<[_]>::len),
+        Some(1),
+        "what is taken away reaches no further than before"
+    );
     let checks: Vec<&str> = effective.config.checks.keys().map(ci_model::config::CheckName::as_str).collect();
     assert_eq!(checks, ["style"]);
     let notices: Vec<String> = effective.notices.iter().map(ToString::to_string).collect();

@@ -1,6 +1,6 @@
 //! What became of attributes.
 
-use ci_model::attr::{Attr, AttrError, License, Maintainer};
+use ci_model::attr::{Attr, AttrError, ErrorKind, License, Maintainer};
 use ci_model::change::{AttrChange, ChangeKind, MetaChange, SystemCounts};
 use ci_model::diff::attrs;
 use ci_model::flow::Evaluation;
@@ -9,6 +9,15 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use super::support::{attr, drv, error, error_lines, evaluation, job, lines};
+
+/// A base whose evaluator was killed says nothing of what its code does.
+#[test]
+fn what_the_machine_did_to_the_base_does_not_hide_what_the_head_does() {
+    let machine = |path: &str| AttrError { kind: ErrorKind::TimedOut, ..error(path) };
+    let base = [evaluation(vec![], vec![machine("a"), machine("b"), machine("c.d"), error("e")])];
+    let head = [evaluation(vec![], vec![error("a"), machine("b"), error("c"), machine("e")])];
+    assert_eq!(error_lines(&attrs(&base, &head)), ["new a", "new c", "still b", "still e"]);
+}
 
 fn compared(base: Vec<Attr>, head: Vec<Attr>) -> ci_model::diff::AttrDiff {
     attrs(&[evaluation(base, vec![])], &[evaluation(head, vec![])])

@@ -1,5 +1,6 @@
 //! Whether a change is good, and the sentences that say why.
 
+use ci_model::attr::ErrorKind;
 use ci_model::change::{AttrChange, ChangeKind, Comparison, JobAttr, SystemCounts};
 use ci_model::diff::{Judgement, MAX_REBUILD_COUNT, judge};
 use ci_model::flow::{EvaluationCost, Verdict};
@@ -109,6 +110,25 @@ fn what_newly_fails_is_bad_unless_its_job_allows_it() {
     );
     // A job that nobody knows allows nothing.
     assert_eq!(judged(&few, &[job("other", true)]).0, Verdict::Bad);
+}
+
+/// A job may allow that its attributes fail. That nobody looked at them is something else.
+#[test]
+fn a_job_that_allows_failures_and_was_cut_short_is_not_good() {
+    for (kind, verdict) in [
+        (ErrorKind::TimedOut, Verdict::NeedsAction),
+        (ErrorKind::TooLarge, Verdict::NeedsAction),
+        (ErrorKind::Fatal, Verdict::Good),
+    ] {
+        let mut comparison = failing(&[("pkgs", ""), ("pkgs", "a")]);
+        comparison.errors.new[0].1.kind = kind;
+        let (found, reasons) = judged(&comparison, &[job("pkgs", true)]);
+        assert_eq!(found, verdict, "{reasons:?}");
+        let sentence = "The job pkgs was not evaluated to its end, so what changes in it is not known; somebody has to look.";
+        assert_eq!(reasons[0] == sentence, verdict == Verdict::NeedsAction, "{reasons:?}");
+        comparison.errors.new[0].1.path = "b".parse().unwrap();
+        assert_eq!(judged(&comparison, &[job("pkgs", true)]).0, Verdict::Good, "one attribute of many");
+    }
 }
 
 #[test]
