@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
-use ci_model::attr::{Attr, AttrError};
+use ci_model::attr::{Attr, AttrError, ErrorKind};
 use ci_model::flow::EvaluationCost;
 use nix_store::process::ProcessError;
 use nix_types::{AttrPath, System};
@@ -62,7 +62,8 @@ pub struct Request {
 impl Request {
     /// The store's folder.
     fn store(&self) -> String {
-        let set = self.nix.env.iter().find(|(name, _)| name == "NIX_STORE_DIR");
+        // Of two the later one counts.
+        let set = self.nix.env.iter().rfind(|(name, _)| name == "NIX_STORE_DIR");
         set.map_or_else(|| "/nix/store".into(), |(_, value)| value.to_string_lossy().into_owned())
     }
 }
@@ -183,6 +184,8 @@ pub enum Event {
     Error(Box<AttrError>),
     /// It is a job for a system that was not asked for.
     OtherSystem(AttrPath),
+    /// So many more bytes are held here, for what is told later.
+    Held(u64),
     /// What one evaluator holds now, in bytes.
     Memory {
         /// Its number among those at work, from 0.
@@ -190,6 +193,12 @@ pub enum Event {
         /// How much.
         bytes: u64,
     },
+}
+
+/// What a path takes while it is kept, in bytes, near enough: its names, and what holds each of them.
+pub(crate) fn path_bytes(path: &AttrPath) -> u64 {
+    const EACH: usize = 64;
+    path.components().iter().map(|name| name.len() + EACH).sum::<usize>() as u64
 }
 
 /// What an evaluation shares with others.
@@ -291,13 +300,26 @@ async fn choose(
     };
     let mut once = Once::new(sink);
     let until = end_of(Instant::now(), request.limits.wall);
-    let mut tell = |event| once.tell(event);
+    let store = request.store();
+    let mut tell = |event| once.tell(of_store(&store, event));
     let cost = match tool {
         Some(tool) => jobs::run(&tool, request, pass, doors, (until, &quit), &mut tell).await?,
         None => walk::run(request, pass, doors, (until, &quit), &mut tell).await?,
     };
     once.finish();
     Ok(cost)
+}
+
+/// What an expression says of itself is its author's word: a derivation that lies elsewhere than in the store is a file of
+/// theirs under any name, even one that another derivation will have.
+fn of_store(store: &str, event: Event) -> Event {
+    match event {
+        Event::Attr(attr) if attr.drv.store_path().store_dir() != store => {
+            let why = format!("its drvPath {} is not in the store {store}", attr.drv);
+            Event::Error(Box::new(message::ours(attr.path, ErrorKind::Garbage, &why)))
+        }
+        event => event,
+    }
 }
 
 /// So long after `begun`; years from it where no clock reaches so far.

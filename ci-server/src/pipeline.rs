@@ -16,6 +16,7 @@ mod plan;
 mod record;
 mod refused;
 mod remember;
+mod world;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -28,7 +29,7 @@ use ci_model::outcome::{JobOutcome, Outcome, Progress, Side};
 use ci_model::{JobName, NotAName};
 use futures_util::future::try_join_all;
 use nix_types::System;
-use service_kit::clock::Clock;
+use service_kit::clock::{Clock, Time};
 use service_kit::shutdown::Stop;
 use service_kit::telemetry::chain;
 
@@ -274,9 +275,7 @@ pub async fn run(request: &Request, stop: &Stop, told: Told<'_>) -> Result<Outco
     let code = check_out::both_sides(request, stop).await?;
     let record = Record::begin(request, &code).await;
     let answer = answer(request, code, begun, &record, stop, told).await;
-    let answer = record.end(answer).await?;
-    forget(request);
-    Ok(answer)
+    record.end(answer).await
 }
 
 async fn answer(
@@ -343,15 +342,12 @@ async fn evaluate(
     Ok(sides)
 }
 
-/// Lets go of what no run has used for long. Nobody waits for it, and it goes on the next time where it ended.
-fn forget(request: &Request) {
-    let (store, now) = (Arc::clone(&request.store), request.clock.now());
-    tokio::task::spawn_blocking(move || {
-        let before = now.minus(REMEMBERED);
-        if let Err(error) = store.forget(before) {
-            tracing::warn!("what is old is not forgotten: {}", chain(&error));
-        }
-    });
+/// Lets go of what no run has used for [`REMEMBERED`]. It may take long, and can be cut off at any moment: it goes on the
+/// next time where it ended. For after a run, when nobody waits.
+pub fn forget(store: &dyn Store, now: Time) {
+    if let Err(error) = store.forget(now.minus(REMEMBERED)) {
+        tracing::warn!("what is old is not forgotten: {}", chain(&error));
+    }
 }
 
 fn outcome_of(job: &Planned, sides: &Sides) -> JobOutcome {

@@ -22,6 +22,14 @@ pub(super) enum Hasher {
 }
 
 impl Format {
+    /// Digits of a name.
+    pub(super) fn hex_len(self) -> usize {
+        match self {
+            Self::Sha1 => 40,
+            Self::Sha256 => 64,
+        }
+    }
+
     pub(super) fn start(self, kind: &str, size: u64) -> Hasher {
         let mut hasher = match self {
             Self::Sha1 => Hasher::Sha1(Sha1::new()),

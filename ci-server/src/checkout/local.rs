@@ -2,8 +2,8 @@
 //! configuration is asked for one thing, by a reader that follows no include: how its objects are named. Nothing is
 //! written, and git is never started in the repository.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,10 @@ const SMALL_FILE_MAX: u64 = 64 * 1024;
 
 /// Files of a repository that git reads, besides references and objects.
 const READ: [&str; 5] = ["config", "packed-refs", "shallow", "info/exclude", "objects/info/alternates"];
+
+/// References that lie beside `HEAD`: what was fetched or left last, and what is being merged or picked.
+const BESIDE_HEAD: [&str; 6] =
+    ["FETCH_HEAD", "ORIG_HEAD", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "REBASE_HEAD"];
 
 /// Where a repository on this machine keeps its things.
 #[derive(Clone, Debug)]
@@ -138,6 +142,11 @@ impl Layout {
         if let Ok(Some(head)) = small_file(&self.git_dir.join("HEAD")) {
             fs::write(path.join("HEAD"), head)?;
         }
+        for name in BESIDE_HEAD {
+            if let Some(commit) = commit_in(&self.git_dir.join(name), format) {
+                fs::write(path.join(name), commit + "\n")?;
+            }
+        }
         fs::remove_dir(path.join("refs"))?;
         symlink(self.common.join("refs"), path.join("refs"))?;
         symlink(self.common.join("packed-refs"), path.join("packed-refs")) // which may not be there yet
@@ -198,6 +207,16 @@ fn small_file(path: &Path) -> Result<Option<String>, CheckoutError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed(error)),
     }
+}
+
+/// The commit that a file begins with, if it is one of git's: `FETCH_HEAD` says behind it where it is from, and names more.
+fn commit_in(path: &Path, format: Format) -> Option<String> {
+    fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+    let mut bytes = vec![0; format.hex_len() + 1];
+    File::open(path).ok()?.read_exact(&mut bytes).ok()?;
+    let behind = bytes.pop()?;
+    let is_commit = behind.is_ascii_whitespace() && bytes.iter().all(u8::is_ascii_hexdigit);
+    String::from_utf8(bytes).ok().filter(|_| is_commit)
 }
 
 fn no_repository(path: &Path, why: &str) -> CheckoutError {

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use ci_model::config::{
-    BYTES_MAX, Effective, Files, Finding, Located, NotLocated, PATHS, RepositoryConfig, effective,
+    BYTES_MAX, Effective, Files, Finding, JobSource, Located, NotLocated, PATHS, RepositoryConfig, effective,
     locate_or_default,
 };
 use ci_model::flow::{Checkout, Source, Trust};
@@ -18,6 +18,8 @@ pub(super) struct Configs {
     /// Which jobs of the base are looked at: where it has no configuration that is taken, those of the head's. `None`
     /// where there is no base.
     pub(super) base: Option<Located>,
+    /// Does `base` say what the head's configuration says, and not the base's?
+    pub(super) is_base_by_head: bool,
     /// The base's own file, which alone grants rights to code that is not trusted. `None` where it has none that is taken.
     pub(super) rights: Option<Located>,
 }
@@ -69,10 +71,11 @@ impl Configs {
             }
         };
         // A base from before there was a configuration is looked at as the head wants it.
-        let looked_at = own.as_ref().filter(|base| !base.is_default || head.is_default).unwrap_or(&head);
-        let base = checkout.base.as_ref().map(|_| looked_at.clone());
+        let looked_at = own.as_ref().filter(|base| !base.is_default || head.is_default);
+        let is_base_by_head = looked_at.is_none();
+        let base = checkout.base.as_ref().map(|_| looked_at.unwrap_or(&head).clone());
         let rights = own.filter(|base| !base.is_default);
-        Ok((Self { head, base, rights }, warnings))
+        Ok((Self { head, base, is_base_by_head, rights }, warnings))
     }
 
     /// What holds for the change, and what of the head does not count.
@@ -94,6 +97,19 @@ fn located(source: &Source, systems: &[System]) -> Result<Located, ConfigError> 
         default_nix: is_file(&source.folder.join("default.nix")),
     };
     locate_or_default(files, systems).map_err(|fault| ConfigError::Refused { fault })
+}
+
+/// Is what a job evaluates in this code?
+pub(super) fn is_there(job: &JobSource, source: &Source) -> bool {
+    match job {
+        JobSource::Flake { .. } => is_file(&source.folder.join("flake.nix")),
+        JobSource::File { file, .. } => {
+            let path = source.folder.join(file.as_str());
+            // A link is somebody else's to judge.
+            fs::symlink_metadata(&path)
+                .is_ok_and(|found| !found.is_dir() || path.join("default.nix").symlink_metadata().is_ok())
+        }
+    }
 }
 
 fn is_file(path: &Path) -> bool {
@@ -130,9 +146,10 @@ fn in_a_line(error: &ConfigError) -> String {
     if let ConfigError::Refused { fault: NotLocated::Refused { path, refused } } = error
         && let [first, more @ ..] = &refused.problems[..]
     {
-        let more = match more.len() {
-            0 => String::new(),
-            more => format!(" (and {more} more)"),
+        let more = match (more.len(), refused.more) {
+            (0, 0) => String::new(),
+            (more, 0) => format!(" (and {more} more)"),
+            (more, uncounted) => format!(" (and at least {} more)", more + uncounted),
         };
         return finding(path, first) + &more;
     }
@@ -144,7 +161,9 @@ fn said(fault: &NotLocated) -> String {
     match fault {
         NotLocated::Absent | NotLocated::Nothing => fault.to_string(),
         NotLocated::Refused { path, refused } => {
-            let lines: Vec<String> = refused.problems.iter().map(|problem| finding(path, problem)).collect();
+            let mut lines: Vec<String> =
+                refused.problems.iter().map(|problem| finding(path, problem)).collect();
+            lines.extend((refused.more > 0).then(|| format!("and at least {} more", refused.more)));
             format!("{fault}:\n{}", lines.join("\n"))
         }
     }

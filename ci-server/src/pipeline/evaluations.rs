@@ -188,7 +188,7 @@ async fn read_only(
                 memory.resize(memory.len().max(worker + 1), 0);
                 memory[worker] = bytes;
             }
-            Event::Known(_) | Event::Begin(_) | Event::OtherSystem(_) => return,
+            Event::Known(_) | Event::Begin(_) | Event::OtherSystem(_) | Event::Held(_) => return,
         }
         let known = attrs.len() + errors.len();
         if known.is_multiple_of(TOLD_EVERY) {
@@ -228,7 +228,6 @@ fn too_large(limit: u64) -> AttrError {
 /// What an event takes while it is kept, in bytes, near enough: its texts, and some for what holds each of them.
 fn bytes_of(event: &Event) -> u64 {
     const EACH: usize = 64;
-    let path = |path: &AttrPath| path.components().iter().map(|name| name.len() + EACH).sum::<usize>();
     let text = |text: &Option<String>| text.as_ref().map_or(0, |text| text.len() + EACH);
     let bytes = match event {
         Event::Attr(attr) => {
@@ -241,8 +240,7 @@ fn bytes_of(event: &Event) -> u64 {
                 name.len() + path.as_ref().map_or(0, |path| path.as_str().len()) + 2 * EACH
             });
             let features = attr.traits.iter().flat_map(|of| &of.required_features).map(|of| of.len() + EACH);
-            path(&attr.path)
-                + attr.drv.as_str().len()
+            attr.drv.as_str().len()
                 + attr.name.len()
                 + text(&attr.pname)
                 + text(&attr.version)
@@ -251,12 +249,19 @@ fn bytes_of(event: &Event) -> u64 {
                 + licenses.chain(maintainers).chain(outputs).chain(features).sum::<usize>()
                 + size_of_val(&**attr)
         }
-        Event::Error(error) => {
-            path(&error.path) + error.message.len() + error.trace.len() + size_of_val(&**error)
-        }
-        Event::Known(_) | Event::Begin(_) | Event::OtherSystem(_) | Event::Memory { .. } => 0,
+        Event::Error(error) => error.message.len() + error.trace.len() + size_of_val(&**error),
+        Event::OtherSystem(_) => 0,
+        Event::Held(bytes) => return *bytes,
+        Event::Known(_) | Event::Begin(_) | Event::Memory { .. } => return 0,
     };
-    bytes as u64
+    // Which paths there were is held as well, to tell each of them once.
+    let (paths, path) = match event {
+        Event::Attr(attr) => (2, &attr.path),
+        Event::Error(error) => (2, &error.path),
+        Event::OtherSystem(path) => (1, path),
+        Event::Held(_) | Event::Known(_) | Event::Begin(_) | Event::Memory { .. } => return bytes as u64,
+    };
+    bytes as u64 + paths * evaluate::path_bytes(path)
 }
 
 /// Writes the derivations of these attributes. Gives the derivations, and what went wrong this time.
@@ -275,7 +280,8 @@ pub(super) async fn instantiate(
             told(written.len());
         }
         Event::Error(error) => errors.push(places.without(*error)),
-        Event::Known(_) | Event::Begin(_) | Event::OtherSystem(_) | Event::Memory { .. } => {}
+        Event::Known(_) | Event::Begin(_) | Event::OtherSystem(_) | Event::Held(_) | Event::Memory { .. } => {
+        }
     };
     let pass = Pass::Instantiate { only: Some(only) };
     let wanted = wanted(request, task);

@@ -93,7 +93,11 @@ impl Explain<'_, '_> {
         self.write(changed).await?;
         let there: Vec<DrvPath> =
             self.unseen().filter(|drv| Path::new(drv.as_str()).exists()).cloned().collect();
-        self.add(there).await?;
+        match self.add(there.clone()).await {
+            // Some were collected since; they are written with the rest, if that is.
+            Err(RunError::Drvs(error)) if error.is_gone() => drop(self.add_those_there(there).await?),
+            done => done?,
+        }
         if !self.request.quick && self.unseen().next().is_some() && self.is_anything_changed() {
             let rest = self.attrs(|differs| !differs);
             self.write(rest).await?;
@@ -157,14 +161,22 @@ impl Explain<'_, '_> {
                 done => return done,
             }
         }
-        // Code can name derivations that nobody wrote: one by one, so that they take nobody with them.
-        for root in written {
+        // Code can name derivations that nobody wrote.
+        let gone = self.add_those_there(written).await?;
+        self.gone.extend(gone);
+        Ok(())
+    }
+
+    /// One by one, so that those that are gone take nobody with them; tells what is not there.
+    async fn add_those_there(&mut self, roots: Vec<DrvPath>) -> Result<Vec<String>, RunError> {
+        let mut gone = Vec::new();
+        for root in roots {
             match self.add(vec![root]).await {
-                Err(RunError::Drvs(error)) if error.is_gone() => self.gone.push(chain(&error)),
+                Err(RunError::Drvs(error)) if error.is_gone() => gone.push(chain(&error)),
                 done => done?,
             }
         }
-        Ok(())
+        Ok(gone)
     }
 
     async fn write_job(

@@ -8,7 +8,7 @@ use ci_model::config::{Effect, PlannedJob};
 use ci_model::flow::Checkout;
 use ci_model::outcome::Side;
 
-use super::configs::Configs;
+use super::configs::{Configs, is_there};
 use super::evaluations::Task;
 use super::{Request, RunError};
 
@@ -55,7 +55,11 @@ impl Plan {
         let holds = configs.holds(request.trust);
         warnings.extend(holds.notices.iter().map(ToString::to_string));
         let head = holds.config.all_jobs();
-        let base = base.map(|base| base.all_jobs()).unwrap_or_default();
+        let mut base = base.map(|base| base.all_jobs()).unwrap_or_default();
+        if let Some(code) = checkout.base.as_ref().filter(|_| configs.is_base_by_head) {
+            // A job whose code is as new as it is has nothing before, and did not fail.
+            base.retain(|_, job| is_there(&job.source, code));
+        }
         let names: BTreeSet<&JobName> = head.keys().chain(base.keys()).collect();
         if let Some(job) = request.jobs.iter().find(|job| !names.contains(job)) {
             let known = names.into_iter().cloned().collect();

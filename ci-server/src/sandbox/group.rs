@@ -47,7 +47,7 @@ const V2_FILES: [&str; 3] = ["memory.max", "memory.swap.max", "pids.max"];
 /// What a process is written into to be moved.
 const MEMBERS: &str = "cgroup.procs";
 /// Longest the end of a group waits for the kernel to take its last processes apart.
-const REMOVE_MAX: Duration = Duration::from_millis(100);
+const REMOVE_MAX: Duration = Duration::from_millis(500);
 /// How many names are tried for one group.
 const NAMES_MAX: usize = 1000;
 /// Controllers that are needed.

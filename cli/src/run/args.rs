@@ -26,7 +26,7 @@ Examples:
 
 /// Say what a change touches: evaluate a git checkout and what it is compared with, and print what differs and why
 ///
-/// Needs a repository with `.ekaci/config.json`, and Nix; no server and no forge.
+/// Needs a repository with `.ekaci/config.json`, a `flake.nix` or a `default.nix`, and Nix; no server and no forge.
 #[derive(Debug, Args)]
 #[command(after_help = MORE)]
 pub struct RunArgs {

@@ -18,6 +18,8 @@ mod words;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use ci_model::flow::Verdict;
 use ci_model::outcome::{Outcome, Progress};
@@ -35,6 +37,11 @@ const COLUMNS_USUAL: usize = 80;
 /// What `$COLUMNS` may say.
 const COLUMNS_TAKEN: std::ops::RangeInclusive<usize> = 20..=1_000;
 
+/// Longest that the program stays for what nobody waits for.
+const TIDY_MAX: Duration = Duration::from_secs(10);
+/// How often it looks whether somebody wants it to end.
+const TIDY_LOOK: Duration = Duration::from_millis(20);
+
 /// Why there is no outcome.
 #[derive(Debug)]
 pub enum Failure {
@@ -46,32 +53,62 @@ pub enum Failure {
     Interrupted,
 }
 
+/// What is left to do once the outcome is told. It can be cut off at any moment.
+pub type Tidy = Box<dyn FnOnce() + Send>;
+
 /// Whom a pipeline tells how far it is.
 pub type Told<'a> = &'a mut (dyn FnMut(Progress) + Send);
 
-/// Runs a pipeline, shows how far it is, prints what it came to.
+/// Runs a pipeline, shows how far it is, prints what it came to. What it leaves to be done is done after that.
 pub fn conduct(
     args: &RunArgs,
     global: Global,
-    pipeline: impl FnOnce(&Stop, Told<'_>) -> Result<Outcome, Failure>,
+    pipeline: impl FnOnce(&Stop, Told<'_>) -> Result<(Outcome, Tidy), Failure>,
 ) -> ExitCode {
     if !args.eval_only {
         return failed(&Failure::Usage("building comes later; pass --eval-only".into()));
     }
-    match watched(global.color, pipeline) {
-        Ok(outcome) => shown(&outcome, args, global),
+    let unheard = |error: io::Error| Failure::Unfinished(format!("cannot show progress: {error}"));
+    let stop = match interrupt::listen().map_err(unheard) {
+        Ok(stop) => stop,
+        Err(failure) => return failed(&failure),
+    };
+    match watched(global.color, &stop, |told| pipeline(&stop, told)) {
+        Ok((outcome, tidy)) => {
+            let code = shown(&outcome, args, global);
+            tidy_up(tidy, &stop);
+            code
+        }
         Err(failure) => failed(&failure),
     }
 }
 
-fn watched(
+/// Does what nobody waits for, as long as nobody does.
+fn tidy_up(tidy: Tidy, stop: &Stop) {
+    let (done, is_done) = mpsc::channel::<()>();
+    let work = move || {
+        tidy();
+        drop(done);
+    };
+    if let Err(error) = std::thread::Builder::new().name("tidy".into()).spawn(work) {
+        return tracing::debug!("nothing is tidied up: {error}");
+    }
+    let begun = Instant::now();
+    while begun.elapsed() < TIDY_MAX && !stop.is_requested() {
+        if is_done.recv_timeout(TIDY_LOOK) != Err(mpsc::RecvTimeoutError::Timeout) {
+            return;
+        }
+    }
+}
+
+fn watched<T>(
     color: Color,
-    pipeline: impl FnOnce(&Stop, Told<'_>) -> Result<Outcome, Failure>,
-) -> Result<Outcome, Failure> {
+    stop: &Stop,
+    pipeline: impl FnOnce(Told<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let unfinished = |error: io::Error| Failure::Unfinished(format!("cannot show progress: {error}"));
-    let stop = interrupt::listen().map_err(unfinished)?;
     let mut live = Live::start(paints(color, live::is_terminal())).map_err(unfinished)?;
-    let outcome = pipeline(&stop, &mut |progress| live.hear(&progress));
+    let outcome = pipeline(&mut |progress| live.hear(&progress));
     if outcome.is_ok() {
         live.finish();
     } else {

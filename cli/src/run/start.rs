@@ -21,7 +21,7 @@ use service_kit::shutdown::Stop;
 use service_kit::telemetry::chain;
 
 use super::args::{Engine, Head, RunArgs};
-use super::{Failure, Told, conduct, confined};
+use super::{Failure, Tidy, Told, conduct, confined};
 use crate::cli::Global;
 
 /// Memory of one evaluator, unless something else is said: what a whole nixpkgs needs, and less where there is less.
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &RunArgs, global: Global) -> ExitCode {
     conduct(args, global, |stop, told| pipeline(args, stop, told))
 }
 
-fn pipeline(args: &RunArgs, stop: &Stop, told: Told<'_>) -> Result<Outcome, Failure> {
+fn pipeline(args: &RunArgs, stop: &Stop, told: Told<'_>) -> Result<(Outcome, Tidy), Failure> {
     let unfinished = |what: &str, error: &dyn std::error::Error| {
         Failure::Unfinished(format!("cannot {what}: {}", chain(error)))
     };
@@ -77,7 +77,9 @@ fn pipeline(args: &RunArgs, stop: &Stop, told: Told<'_>) -> Result<Outcome, Fail
             () = stop.requested() => return Err(Failure::Interrupted),
         };
         let request = request(args, limits, clock, confine)?;
-        ci_server::pipeline::run(&request, stop, told).await.map_err(failure)
+        let outcome = ci_server::pipeline::run(&request, stop, told).await.map_err(failure)?;
+        let tidy = move || ci_server::pipeline::forget(&*request.store, request.clock.now());
+        Ok((outcome, Box::new(tidy) as Tidy))
     })
 }
 

@@ -84,7 +84,10 @@ impl Reader {
         }
         self.partial.push_str(line);
         self.pieces += 1;
-        if let Ok(row) = serde_json::from_str::<Line>(&self.partial) {
+        // Only what ends with a brace can be one, and to read it from its beginning each time is dear.
+        if line.trim_end().ends_with('}')
+            && let Ok(row) = serde_json::from_str::<Line>(&self.partial)
+        {
             self.clear();
             return vec![self.row(row)];
         }

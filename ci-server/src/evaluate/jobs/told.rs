@@ -86,6 +86,6 @@ fn path_of(event: &Event) -> Option<&AttrPath> {
         Event::Attr(attr) => Some(&attr.path),
         Event::Error(error) => Some(&error.path),
         Event::OtherSystem(path) => Some(path),
-        Event::Known(_) | Event::Begin(_) | Event::Memory { .. } => None,
+        Event::Known(_) | Event::Begin(_) | Event::Held(_) | Event::Memory { .. } => None,
     }
 }

@@ -10,7 +10,7 @@ use nix_types::AttrPath;
 
 use crate::evaluate::place::Span;
 use crate::evaluate::trail::{Heard, Trail};
-use crate::evaluate::{Event, Limits, Sink, message};
+use crate::evaluate::{Event, Limits, Sink, message, path_bytes};
 
 /// Why all evaluators stop before everything was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,12 @@ impl<'s> Hall<'s> {
     /// Do evaluators write from now on?
     pub(super) fn writes(&self) -> bool {
         self.unwritten.len() >= UNWRITTEN_MAX
+    }
+
+    /// It threw, and nobody saw the message.
+    pub(super) fn hide(&mut self, path: AttrPath) {
+        self.tell(Event::Held(path_bytes(&path)));
+        self.hidden.push(path);
     }
 
     /// Another phase begins.

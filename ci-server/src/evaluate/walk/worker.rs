@@ -246,7 +246,8 @@ fn judge(trail: &Trail, exit: Exit, ended: Option<Ended>, said: &str) -> (End, O
     }
 }
 
-/// The path of a place.
+/// The path of a place. That its names are more than a path holds is said at the root; it is what the code says, and the
+/// rest was looked at.
 fn path_of(
     phase: Phase<'_>,
     place: &Place,
@@ -260,8 +261,8 @@ fn path_of(
         (Some(_) | None, _) => names,
     };
     AttrPath::new(names).map_err(|error| {
-        let why = format!("{error}, at place {place}");
-        Box::new(message::ours(AttrPath::root(), ErrorKind::TooLarge, &why))
+        let why = format!("{error}, at place {place}; what lies there is missing");
+        Box::new(message::ours(AttrPath::root(), ErrorKind::Fatal, &why))
     })
 }
 
@@ -346,7 +347,7 @@ impl<'a, 's> Ear<'a, 's> {
                 }
             }
             Heard::Result(names) if *mark == Mark::Throws => match path_of(self.phase, place, names) {
-                Ok(path) => hall.hidden.push(path),
+                Ok(path) => hall.hide(path),
                 Err(error) => hall.tell(Event::Error(error)),
             },
             Heard::Result(names) => {

@@ -20,6 +20,8 @@ const DOING: &str = "forget what is old";
 /// Values that are older than a day, and those that an evaluation has; all of both tables, once each.
 pub(super) const OLD_VALUES: &str = "SELECT id FROM attr_value WHERE touched_day < ?1";
 pub(super) const USED_VALUES: &str = "SELECT value FROM attr";
+/// A derivation that was not touched since a day.
+pub(super) const OLD_DRV: &str = "SELECT 1 FROM drv WHERE touched_day < ?1 LIMIT 1";
 /// What is needed by itself, and the whole graph.
 pub(super) const ROOTS: &str =
     "SELECT drv FROM attr_value UNION SELECT before FROM job UNION SELECT after FROM job";
@@ -103,7 +105,14 @@ impl SqliteStore {
     }
 
     fn forget_drvs(&self, day: i64) -> Result<u64, StoreError> {
-        let old = self.read(DOING, |conn| not_needed(conn, day))?;
+        let old = self.read(DOING, |conn| {
+            // The whole graph is read only when some of it is old.
+            if conn.prepare_cached(OLD_DRV)?.exists(params![day])? {
+                not_needed(conn, day)
+            } else {
+                Ok(Vec::new())
+            }
+        })?;
         let (mut kept, mut gone) = (HashSet::new(), 0);
         for chunk in old.chunks(CHUNK_MAX) {
             let (ids, chunk) = (Arc::clone(&self.ids), chunk.to_vec());

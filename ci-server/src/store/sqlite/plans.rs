@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use sqlite_kit::rusqlite::Connection;
 
-use super::forget::{ALL_DRVS, EDGES_BACKWARDS, OLD_VALUES, ROOTS, USED_VALUES};
+use super::forget::{ALL_DRVS, EDGES_BACKWARDS, OLD_DRV, OLD_VALUES, ROOTS, USED_VALUES};
 use super::graph::{DRVS, EDGES};
 use super::openings::AT_WORK;
 use super::schema::MIGRATIONS;
@@ -22,8 +22,8 @@ const SOURCES: [&str; 9] = [
     include_str!("words.rs"),
 ];
 /// They look at everything: a graph that is loaded, what is looked for to be forgotten, and an index of the few open runs.
-const WHOLE_TABLES: [&str; 8] =
-    [DRVS, EDGES, OLD_VALUES, USED_VALUES, ROOTS, ALL_DRVS, EDGES_BACKWARDS, AT_WORK];
+const WHOLE_TABLES: [&str; 9] =
+    [DRVS, EDGES, OLD_DRV, OLD_VALUES, USED_VALUES, ROOTS, ALL_DRVS, EDGES_BACKWARDS, AT_WORK];
 
 /// Every string in the sources that begins like a statement.
 fn statements() -> Vec<String> {

@@ -141,7 +141,7 @@ in {{
     let wanted = ["", "\"#3#2\"", "\"a\u{fffd}#2\"", "\"t\u{fffd}\"", "\"t\u{fffd}#2\""];
     assert_eq!(errors, wanted, "{:?}", told.errors);
     let root = &told.errors[""];
-    assert_eq!((root.kind, root.message.lines().count()), (ErrorKind::TooLarge, 2), "{root:?}");
+    assert_eq!((root.kind, root.message.lines().count()), (ErrorKind::Fatal, 2), "{root:?}");
 }
 
 /// Many attributes whose paths are too long to be told, and more than are looked at.
@@ -154,8 +154,35 @@ async fn errors_at_one_path_are_one_error() {
 }}"#
     ));
     let mut request = world.request();
+    let all = world.evaluate(&request, &Pass::ReadOnly).await;
     request.limits.attrs_max = 25;
-    let told = world.evaluate(&request, &Pass::ReadOnly).await;
-    assert_eq!(told.errors.len(), 1, "{:?}", told.errors.keys());
-    assert!(told.errors[""].message.len() <= ci_model::attr::MESSAGE_BYTES_MAX);
+    let some = world.evaluate(&request, &Pass::ReadOnly).await;
+    // What is too long is the code's; that not all was looked at is not.
+    for (told, is_cut_short) in [(all, false), (some, true)] {
+        assert_eq!(told.errors.len(), 1, "{:?}", told.errors.keys());
+        assert!(told.errors[""].message.len() <= ci_model::attr::MESSAGE_BYTES_MAX);
+        assert_eq!(told.errors[""].is_cut_short(), is_cut_short, "{:?}", told.errors);
+    }
+}
+
+/// Whoever writes an expression can say that a file of theirs is a derivation, under the name that another one will have.
+#[tokio::test]
+async fn a_derivation_outside_of_the_store_is_none() {
+    let world = World::new();
+    let path = world.request().folder.join("00000000000000000000000000000000-stdenv.drv");
+    world.write(
+        path.file_name().unwrap().to_str().unwrap(),
+        r#"Derive([("out","","","")],[],[],"x86_64-linux","/bin/sh",[],[])"#,
+    );
+    world.write("default.nix", &format!(
+        r#"let {LIB} in {{
+  good = drv "good" {{ }};
+  posed = {{ type = "derivation"; name = "stdenv"; system = "x86_64-linux"; drvPath = "{}"; outPath = "/nix/store/x"; }};
+}}"#, path.display()
+    ));
+    let told = world.evaluate(&world.request(), &Pass::ReadOnly).await;
+    assert_eq!(told.paths(), ["good"]);
+    let error = &told.errors["posed"];
+    assert_eq!(error.kind, ErrorKind::Garbage);
+    assert!(error.message.contains("-stdenv.drv is not in the store /"), "{error:?}");
 }

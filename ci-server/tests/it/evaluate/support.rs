@@ -119,7 +119,7 @@ impl Told {
             Event::OtherSystem(path) => self.other.push(path.to_string()),
             Event::Begin(path) => *self.begun.entry(path.to_string()).or_default() += 1,
             Event::Memory { bytes, .. } => self.memory_max = self.memory_max.max(bytes),
-            Event::Known(_) => {}
+            Event::Known(_) | Event::Held(_) => {}
         }
     }
 

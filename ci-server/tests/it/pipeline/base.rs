@@ -2,9 +2,10 @@
 
 use std::fs;
 
+use ci_model::flow::Verdict;
 use ci_server::pipeline::{Base, Head};
 
-use super::World;
+use super::{CONFIG, PACKAGES, World, assert_zlib_is_why};
 
 /// The only warning of a run.
 #[track_caller]
@@ -112,6 +113,67 @@ fn what_a_base_without_a_configuration_that_is_taken_has_wrong_is_told_with_its_
     let warning = warning(&world, Head::Worktree);
     assert!(warning.contains("on both sides: .ekaci/config.json:2:"), "{warning}");
     assert!(warning.contains("fiel"), "{warning}");
+}
+
+/// What was fetched last, and what was left: references that lie beside `HEAD`.
+#[test]
+fn what_was_fetched_is_a_head() {
+    let world = World::new();
+    world.git(&["checkout", "-qb", "theirs"]);
+    world.bump_zlib();
+    world.commit("a pull request");
+    let from = format!("file://{}", world.path("repository").display());
+    world.git(&["clone", "-q", "--single-branch", "--branch", "main", &from, "../mine"]);
+    let mine = world.path("mine");
+    let run = |head: &str, base: &str| {
+        let (head, base) = (Head::Revision(head.into()), Base::Revision(base.into()));
+        world.run(|request| (request.path, request.head, request.base) = (mine.clone(), head, base))
+    };
+    let error = run("FETCH_HEAD", "origin/main").unwrap_err();
+    assert!(error.is_usage() && error.to_string().contains("FETCH_HEAD"), "{error}");
+    world.git(&["-C", "../mine", "fetch", "-q", "origin", "main", "theirs"]);
+    let outcome = run("FETCH_HEAD", "origin/main").unwrap();
+    assert!(outcome.comparison.changes.is_empty(), "the first of what was fetched counts");
+    world.git(&["-C", "../mine", "fetch", "-q", "origin", "theirs"]);
+    let outcome = run("FETCH_HEAD", "origin/main").unwrap();
+    assert_zlib_is_why(&outcome);
+    world.git(&["-C", "../mine", "reset", "-q", "--hard", "FETCH_HEAD"]);
+    assert_zlib_is_why(&run("HEAD", "ORIG_HEAD").unwrap());
+    // What is no commit's name is none, and no reason not to look at others.
+    fs::write(mine.join(".git/FETCH_HEAD"), "ref: refs/heads/main\n").unwrap();
+    assert!(run("FETCH_HEAD", "main").unwrap_err().is_usage());
+    run("main", "main").unwrap();
+}
+
+/// A job whose code is as new as it is did not fail before.
+#[test]
+fn what_the_first_configuration_brings_is_new() {
+    let bad = PACKAGES.replace("  alone =", "  bad = throw \"no\";\n  alone =");
+    let world = World::new();
+    world.git(&["rm", "-rqf", ".ekaci", "default.nix"]);
+    world.write("notes", "nothing to build");
+    world.commit("before there was anything");
+    for file in ["ci.nix", "nix/default.nix"] {
+        world.git(&["clean", "-qfdx"]);
+        let named = file.trim_end_matches("/default.nix");
+        world.write(".ekaci/config.json", &CONFIG.replace("default.nix", named));
+        world.write(file, &bad);
+        let outcome = world.run(|_| {}).unwrap();
+        assert_eq!(outcome.verdict, Verdict::Bad, "{file}: {:?}", outcome.reasons);
+        assert_eq!(
+            (outcome.comparison.errors.new.len(), outcome.comparison.totals().added),
+            (1, 4),
+            "{file}"
+        );
+        world.write(file, PACKAGES);
+        let outcome = world.run(|_| {}).unwrap();
+        assert_eq!(outcome.verdict, Verdict::Good, "{file}: {:?}", outcome.reasons);
+        assert_eq!(outcome.comparison.totals().added, 4, "{file}");
+    }
+    // Without a configuration it is the same.
+    world.git(&["clean", "-qfdx"]);
+    world.write("default.nix", &bad);
+    assert_eq!(world.run(|_| {}).unwrap().verdict, Verdict::Bad);
 }
 
 /// Without a configuration this machine's system is what counts, unless another is asked for.

@@ -62,6 +62,34 @@ fn results_beyond_what_is_kept_are_an_error_of_the_whole_job() {
     assert_eq!(outcome.comparison.totals().added, 400);
 }
 
+/// What throws is held until all of it is known, and so is which attributes were for another system.
+#[test]
+fn what_is_held_for_later_is_bounded_as_well() {
+    let long = r#"long = builtins.concatStringsSep "" (builtins.genList (n: "0123456789") 300);"#;
+    let many = |value: &str| {
+        let many = r#"  ${long} = { recurseForDerivations = true; } // builtins.listToAttrs (builtins.genList (n: { name = "a${toString n}"; value = VALUE; }) 400);"#;
+        PACKAGES
+            .replace("  alone =", &format!("{}\n  alone =", many.replace("VALUE", value)))
+            .replace("in rec {", &format!("  {long}\nin rec {{"))
+    };
+    let elsewhere = "derivation { name = \"e\"; system = \"aarch64-linux\"; builder = \"/bin/sh\"; }";
+    for (value, errors) in [("throw \"no\"", 400), (elsewhere, 0)] {
+        let world = World::new();
+        world.write("default.nix", &many(value));
+        let run = |bytes| {
+            let systems = vec!["x86_64-linux".parse().unwrap()];
+            world.run(|request| (request.results_bytes_max, request.systems) = (bytes, systems)).unwrap()
+        };
+        let cut = run(400_000).comparison.errors.new;
+        assert!(
+            matches!(&cut[..], [(_, error)] if error.path.is_root() && error.kind == ErrorKind::TooLarge),
+            "{cut:?}"
+        );
+        let all = run(100_000_000).comparison.errors.new;
+        assert_eq!(all.len(), errors, "{:?}", all.first());
+    }
+}
+
 #[test]
 fn a_system_that_nothing_is_for_is_named() {
     let world = World::new();

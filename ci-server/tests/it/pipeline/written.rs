@@ -23,6 +23,34 @@ fn derivations_that_were_collected_are_written_again() {
     assert!(outcome.warnings.is_empty(), "{:?}", outcome.warnings);
 }
 
+/// What an unchanged attribute needs is gone, while its own file is still there.
+#[test]
+fn a_derivation_of_which_a_part_is_gone_takes_nobody_with_it() {
+    for quick in [false, true] {
+        let world = World::new();
+        let packages = PACKAGES.replace(
+            "  alone =",
+            "  other = pkg \"other\" \"1\" { below = pkg \"below\" \"1\" { }; };\n  alone =",
+        );
+        world.write("default.nix", &packages);
+        world.commit("other");
+        let mut write = Command::new("nix-instantiate");
+        write.arg(world.path("repository/default.nix")).envs(world.env());
+        assert!(write.output().unwrap().status.success());
+        let store = fs::read_dir(world.path("store")).unwrap().filter_map(Result::ok);
+        let below: Vec<_> =
+            store.filter(|file| file.file_name().to_string_lossy().ends_with("-below.drv")).collect();
+        assert_eq!(below.len(), 1);
+        fs::remove_file(below[0].path()).unwrap();
+        world.write("default.nix", &packages.replace("\"1.2\"", "\"1.3\""));
+        let outcome = world.run(|request| request.quick = quick).unwrap();
+        let seen = kinds(&outcome);
+        let seen: Vec<(&str, &str)> = seen.iter().map(|(attr, kind)| (attr.as_str(), *kind)).collect();
+        assert_eq!(seen, [("curl", "rebuilt"), ("git", "rebuilt"), ("zlib", "bumped")]);
+        assert_eq!(outcome.comparison.unseen, 2, "the attribute that needs it, on either side");
+    }
+}
+
 /// A collection between the writing and the reading: the files go while the run is told how far it is.
 #[test]
 fn derivations_that_are_collected_meanwhile_are_written_again() {

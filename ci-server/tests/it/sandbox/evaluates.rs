@@ -43,7 +43,8 @@ pub(crate) async fn told(request: &Request, pass: &Pass, keeper: &Keeper) -> BTr
         Event::Error(error) => {
             told.insert(error.path.to_string(), error.message);
         }
-        Event::Known(_) | Event::Begin(_) | Event::OtherSystem(_) | Event::Memory { .. } => {}
+        Event::Known(_) | Event::Begin(_) | Event::OtherSystem(_) | Event::Held(_) | Event::Memory { .. } => {
+        }
     };
     evaluate::run(request, pass, doors, std::future::pending(), &mut hear).await.unwrap();
     told
