@@ -238,9 +238,11 @@ fn below<'a, 'b, T>(all: &'a [&'b T], at: &AttrPath, path: impl Fn(&T) -> &AttrP
     &all[..all.partition_point(|one| path(one).starts_with(at))]
 }
 
-/// Does the base's error tell that the head's is nothing new? What the machine did to the base says nothing of its code.
+/// Does the base's error tell that the head's is nothing new? What the machine did to the base says nothing of its code; and
+/// that attributes fail is not that nobody looked at them.
 fn says_as_much(before: &AttrError, after: &AttrError) -> bool {
-    !before.kind.is_of_machine() || after.kind.is_of_machine()
+    let is_known = !before.kind.is_of_machine() || after.kind.is_of_machine();
+    is_known && (before.is_cut_short() || !after.is_cut_short())
 }
 
 /// The change of version, or of the package itself, if it is one.

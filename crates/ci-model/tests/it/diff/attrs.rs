@@ -17,6 +17,15 @@ fn what_the_machine_did_to_the_base_does_not_hide_what_the_head_does() {
     let base = [evaluation(vec![], vec![machine("a"), machine("b"), machine("c.d"), error("e")])];
     let head = [evaluation(vec![], vec![error("a"), machine("b"), error("c"), machine("e")])];
     assert_eq!(error_lines(&attrs(&base, &head)), ["new a", "new c", "still b", "still e"]);
+    // That some attributes fail does not tell that nobody looks at any.
+    let [some, whole] = [error("a"), error("")].map(|error| [evaluation(vec![], vec![error])]);
+    for base in [some, whole] {
+        for kind in [ErrorKind::TimedOut, ErrorKind::TooLarge] {
+            let head = [evaluation(vec![], vec![AttrError { kind, ..error("") }])];
+            assert_eq!(error_lines(&attrs(&base, &head))[0], "new ", "{kind:?}");
+            assert_eq!(error_lines(&attrs(&head, &head)), ["still "], "{kind:?}");
+        }
+    }
 }
 
 fn compared(base: Vec<Attr>, head: Vec<Attr>) -> ci_model::diff::AttrDiff {
