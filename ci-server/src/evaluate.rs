@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
-use ci_model::attr::{Attr, AttrError, ErrorKind};
+use ci_model::attr::{Attr, AttrError};
 use ci_model::flow::EvaluationCost;
 use nix_store::process::ProcessError;
 use nix_types::{AttrPath, System};
@@ -300,26 +300,13 @@ async fn choose(
     };
     let mut once = Once::new(sink);
     let until = end_of(Instant::now(), request.limits.wall);
-    let store = request.store();
-    let mut tell = |event| once.tell(of_store(&store, event));
+    let mut tell = |event| once.tell(event);
     let cost = match tool {
         Some(tool) => jobs::run(&tool, request, pass, doors, (until, &quit), &mut tell).await?,
         None => walk::run(request, pass, doors, (until, &quit), &mut tell).await?,
     };
     once.finish();
     Ok(cost)
-}
-
-/// What an expression says of itself is its author's word: a derivation that lies elsewhere than in the store is a file of
-/// theirs under any name, even one that another derivation will have.
-fn of_store(store: &str, event: Event) -> Event {
-    match event {
-        Event::Attr(attr) if attr.drv.store_path().store_dir() != store => {
-            let why = format!("its drvPath {} is not in the store {store}", attr.drv);
-            Event::Error(Box::new(message::ours(attr.path, ErrorKind::Garbage, &why)))
-        }
-        event => event,
-    }
 }
 
 /// So long after `begun`; years from it where no clock reaches so far.

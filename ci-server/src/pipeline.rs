@@ -45,7 +45,7 @@ use record::Record;
 
 pub use check_out::{Base, Head};
 pub use configs::ConfigError;
-pub use engine::identity;
+pub use engine::{Identity, identity};
 
 /// How long evaluations and derivations that no run uses are remembered.
 pub const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -79,6 +79,8 @@ pub struct Request {
     pub nix: Nix,
     /// What evaluates, with its version: evaluations are found again by it.
     pub engine: String,
+    /// What it reads of this machine that may be another each time. Then nothing is found again, nor remembered.
+    pub fleeting: Option<String>,
     /// What keeps evaluators in.
     pub confine: Arc<dyn Confine>,
     /// What this machine gives to evaluations.
@@ -297,6 +299,11 @@ async fn answer(
         return Err(RunError::Cancelled);
     }
     code.warnings.splice(0..0, diff::incomplete(&comparison));
+    code.warnings.extend(request.fleeting.as_ref().map(|what| {
+        format!(
+            "What {what} leads to may be another each time, so nothing that was evaluated is found again; lead NIX_PATH to a folder, a channel or a store path."
+        )
+    }));
     code.warnings.extend(more);
     code.warnings.extend(refused::notes(request, &comparison));
     let jobs: Vec<JobOutcome> = plan.jobs.iter().map(|job| outcome_of(job, &sides)).collect();

@@ -104,7 +104,8 @@ impl<'s> Once<'s> {
             self.root = Some(Root { error: error.clone(), messages, more: 0 });
             return;
         };
-        if weight(error) > weight(&root.error) {
+        // What may be gone the next time must be seen.
+        if may_pass(error) && !may_pass(&root.error) {
             root.error = error.clone();
             root.messages.retain(|message| *message != error.message);
             root.messages.insert(0, error.message.clone());
@@ -129,15 +130,6 @@ impl<'s> Once<'s> {
         // Where the root is a job, its error lies beside it.
         let path = path.map_or(Some(AttrPath::root()), |path| self.free(&path));
         (self.sink)(Event::Error(Box::new(AttrError { path: path.unwrap_or_default(), ..error })));
-    }
-}
-
-/// What may be gone the next time must be seen, and else that something was not looked at.
-fn weight(error: &AttrError) -> u8 {
-    match error.kind {
-        _ if may_pass(error) => 2,
-        ErrorKind::TooLarge => 1,
-        _ => 0,
     }
 }
 

@@ -14,8 +14,8 @@
 , nameBytesMax ? 4096, textBytesMax ? 4096, lineBytesMax ? 60000, listMax ? 64 }:
 let
   inherit (builtins)
-    all attrNames deepSeq elem elemAt foldl' fromJSON functionArgs genList head intersectAttrs isAttrs isBool
-    isFunction isInt isList isString length listToAttrs mapAttrs match replaceStrings seq stringLength substring tail
+    all attrNames deepSeq dirOf elem elemAt foldl' fromJSON functionArgs genList head intersectAttrs isAttrs isBool
+    isFunction isInt isList isString length listToAttrs mapAttrs match replaceStrings seq storeDir stringLength substring tail
     toJSON toString toXML trace tryEval unsafeDiscardStringContext unsafeGetAttrPos;
 
   tell = marks: next: trace "@${nonce} ${marks}" next;
@@ -90,6 +90,10 @@ let
       text = if whole.success then whole.value else toJSON (metaOf part value);
     in if stringLength text > lineBytesMax then "null" else text;
 
+  # A value that says of itself that it is a derivation may name any file, under a name that a derivation will have.
+  # With the words behind it, it is no path to whoever reads it.
+  inStore = drv: if dirOf drv == storeDir then drv else "${drv} (which is not in ${storeDir})";
+
   # A job as JSON: name, system, drvPath, outputs, pname, version. What it is where it is not for us.
   jobText = value:
     let system = string (value.system or "unknown"); in
@@ -97,7 +101,7 @@ let
     else unsafeDiscardStringContext (toJSON [
       (string value.name)
       system
-      (string value.drvPath)
+      (inStore (string value.drvPath))
       (if !(value ? outputs) then [ [ "out" (string value.outPath) ] ]
         else if length value.outputs > listMax then throw "it has more than ${toString listMax} outputs"
         else map (output: [ (string output) (string value.${output}.outPath) ]) value.outputs)

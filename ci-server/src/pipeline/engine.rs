@@ -10,7 +10,7 @@ use nix_store::process::{ProcessError, Spec, locate, run};
 use service_kit::shutdown::Stop;
 use service_kit::telemetry::chain;
 
-use super::world::world;
+use super::world::{self, Seen};
 use crate::evaluate::{Engine, Nix};
 
 /// Longest that the making of a new store may take.
@@ -18,17 +18,28 @@ const MAKING_MAX: Duration = Duration::from_secs(30);
 
 /// What evaluates, as text, with what it reads of this machine: what `NIX_PATH` or else the channels lead to, the settings, and
 /// what is allowed of nixpkgs. Two that are the same text evaluate a tree alike, unless its code asks for the time, the
-/// network or other files of the machine. Where that cannot be known, no two are the same.
+/// network or other files of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// All of it.
+    pub text: String,
+    /// What of it may be another each time, so that nothing can be found again by it.
+    pub fleeting: Option<String>,
+}
+
+/// Finds out what evaluates. Code that is locked in sees nothing of this machine but the settings. It may take some seconds,
+/// where folders have to be looked through.
 ///
 /// # Errors
 /// When there is no Nix on `PATH`.
-pub fn identity(nix: &Nix) -> Result<String, ProcessError> {
+pub fn identity(nix: &Nix, is_locked_in: bool) -> Result<Identity, ProcessError> {
     let walker = file_of("nix-instantiate")?;
     let tool = match nix.engine {
         Engine::Walk => None,
         Engine::Any | Engine::Tool => file_of("nix-eval-jobs").ok(),
     };
-    Ok(format!("{walker}\n{}\n{}", tool.unwrap_or_default(), world(nix)))
+    let Seen { text, fleeting } = world::look(nix, is_locked_in);
+    Ok(Identity { text: format!("{walker}\n{}\n{text}", tool.unwrap_or_default()), fleeting })
 }
 
 /// Has Nix make its store, where there is none yet: several that begin in one that is not there get in each other's way.

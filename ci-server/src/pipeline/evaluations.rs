@@ -128,6 +128,7 @@ async fn find_or_evaluate(
     told: &Ear<'_>,
 ) -> Result<(Evaluation, Option<EvaluationId>), RunError> {
     if !request.afresh
+        && request.fleeting.is_none()
         && let Some((id, known)) = remembered(&request.store, key.clone()).await?
     {
         return Ok((known, Some(id)));
@@ -140,7 +141,7 @@ async fn find_or_evaluate(
         }
         evaluation = read_only(request, task, stop, told).await?;
     }
-    if evaluation.errors.iter().any(evaluate::may_pass) {
+    if request.fleeting.is_some() || evaluation.errors.iter().any(evaluate::may_pass) {
         return Ok((evaluation, None));
     }
     match remember(&request.store, key, evaluation.clone(), request.afresh).await {

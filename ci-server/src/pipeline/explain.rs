@@ -93,11 +93,8 @@ impl Explain<'_, '_> {
         self.write(changed).await?;
         let there: Vec<DrvPath> =
             self.unseen().filter(|drv| Path::new(drv.as_str()).exists()).cloned().collect();
-        match self.add(there.clone()).await {
-            // Some were collected since; they are written with the rest, if that is.
-            Err(RunError::Drvs(error)) if error.is_gone() => drop(self.add_those_there(there).await?),
-            done => done?,
-        }
+        // Those that were collected since are written with the rest, if that is.
+        let _collected = self.add_those_there(there).await?;
         if !self.request.quick && self.unseen().next().is_some() && self.is_anything_changed() {
             let rest = self.attrs(|differs| !differs);
             self.write(rest).await?;
@@ -167,11 +164,16 @@ impl Explain<'_, '_> {
         Ok(())
     }
 
-    /// One by one, so that those that are gone take nobody with them; tells what is not there.
+    /// By halves, so that those that are gone take nobody with them; tells what is not there.
     async fn add_those_there(&mut self, roots: Vec<DrvPath>) -> Result<Vec<String>, RunError> {
         let mut gone = Vec::new();
-        for root in roots {
-            match self.add(vec![root]).await {
+        let mut parts = vec![roots];
+        while let Some(mut part) = parts.pop() {
+            match self.add(part.clone()).await {
+                Err(RunError::Drvs(error)) if error.is_gone() && part.len() > 1 => {
+                    let later = part.split_off(part.len() / 2);
+                    parts.extend([later, part]);
+                }
                 Err(RunError::Drvs(error)) if error.is_gone() => gone.push(chain(&error)),
                 done => done?,
             }

@@ -1,47 +1,55 @@
 //! What code reads of this machine beside its repository. In: the environment of the evaluators. Out: a text that differs
-//! when something of it did: where `NIX_PATH`, the settings or else the channels lead, with all that lies there, the files
-//! of settings, what is allowed of nixpkgs. What is in the store never changes, so its path says it all. Leaves out what
-//! code finds by itself.
+//! when something of it did: what `NIX_PATH`, the settings and the channels lead to, with all that lies there, the files of
+//! settings, what is allowed of nixpkgs; and where that cannot be known, why. What is in the store never changes, so its
+//! path says it all. Leaves out what code finds by itself.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::evaluate::Nix;
 
 /// Most files and folders that are looked at below one folder: three times those of nixpkgs.
 const LISTED_MAX: usize = 300_000;
+/// Longest that is looked.
+const LOOK_MAX: Duration = Duration::from_secs(5);
 /// Most files of settings that others include.
 const INCLUDED_MAX: usize = 32;
-/// Most bytes of a file of settings that are looked at for what it includes.
+/// Most bytes of a file of settings or a registry that are read.
 const SETTINGS_BYTES_MAX: u64 = 1 << 20;
 
 /// What lies outside of the repository and is read by many.
-pub(super) fn world(nix: &Nix) -> String {
+pub(super) struct Seen {
+    pub(super) text: String,
+    /// What of it may be another each time.
+    pub(super) fleeting: Option<String>,
+}
+
+/// Looks at it. Code that is locked in sees the settings alone.
+pub(super) fn look(nix: &Nix, is_locked_in: bool) -> Seen {
     let world = World { nix };
     let settings = world.settings();
-    let mut places = world.nixpkgs();
-    let mut lines: Vec<String> = nix
-        .env
-        .iter()
-        .filter(|(name, _)| name.to_string_lossy().starts_with("NIXPKGS_"))
-        .map(|(name, value)| format!("{}={value:?}", name.display()))
-        .collect();
-    for entry in world.path(&settings) {
-        match entry.strip_prefix('/') {
-            Some(_) => places.push(entry.into()),
-            // Nix fetches it, now and then anew, or it depends on where it is read.
-            None => lines.push(format!("{entry} {}", never_the_same())),
+    let mut look = Look::until(Instant::now() + LOOK_MAX, world.store());
+    settings.files.iter().for_each(|file| look.at(file));
+    if !is_locked_in {
+        for (name, value) in nix.env.iter().filter(|(name, _)| name.to_string_lossy().starts_with("NIXPKGS_"))
+        {
+            look.lines.push(format!("{}={value:?}", name.display()));
+        }
+        world.nixpkgs().iter().for_each(|place| look.at(place));
+        for entry in world.path(&settings) {
+            world.look_at_entry(&entry, &mut look);
         }
     }
-    let store = world.store();
-    lines.extend(settings.files.iter().map(|file| seen(file, &store)));
-    lines.extend(places.iter().map(|place| seen(place, &store)));
-    lines.join("\n")
+    Seen { text: look.lines.join("\n"), fleeting: look.fleeting }
 }
 
 /// Files of settings, and what they say of the path.
@@ -105,20 +113,53 @@ impl World<'_> {
         let names = ["nixpkgs/config.nix", "nixpkgs/overlays.nix", "nixpkgs/overlays"];
         let mut places: Vec<PathBuf> =
             self.config().iter().flat_map(|config| names.map(|name| config.join(name))).collect();
+        places.extend(self.folder("HOME").map(|home| home.join(".nixpkgs/config.nix")));
         places.extend(self.folder("NIXPKGS_CONFIG"));
         places
     }
 
-    /// What `<name>` is looked for in: `NIX_PATH`, or else what the settings say and the channels.
-    fn path(&self, settings: &Settings) -> Vec<String> {
-        if let Some(path) = self.of("NIX_PATH") {
-            return entries(&path.to_string_lossy()).collect();
+    fn look_at_entry(&self, entry: &str, look: &mut Look) {
+        if entry.starts_with('/') {
+            return look.at(Path::new(entry));
         }
+        look.lines.push(entry.to_owned());
+        // A registry of this machine or its user may say where a flake lies, and which of it.
+        match entry.strip_prefix("flake:").and_then(|id| self.registered(id)) {
+            Some(to) => {
+                look.lines.push(to.to_string());
+                match to["path"].as_str() {
+                    Some(path) => look.at(Path::new(path)),
+                    None if to["narHash"].is_string() || to["rev"].is_string() => {}
+                    None => look.is_fleeting(entry),
+                }
+            }
+            None => look.is_fleeting(entry),
+        }
+    }
+
+    fn registered(&self, id: &str) -> Option<Value> {
+        let of_user = self.config().map(|config| config.join("nix/registry.json"));
+        let conf = self.folder("NIX_CONF_DIR").unwrap_or_else(|| "/etc/nix".into());
+        let files = of_user.into_iter().chain([conf.join("registry.json")]);
+        files.into_iter().find_map(|file| {
+            let registry: Value = serde_json::from_str(&text_of(&file)).ok()?;
+            let mut flakes = registry["flakes"].as_array()?.iter();
+            Some(flakes.find(|flake| flake["from"]["id"] == id)?["to"].clone())
+        })
+    }
+
+    /// What `<name>` is looked for in: `NIX_PATH`, what the settings say, and the channels. Which of them counts depends on the
+    /// release of Nix.
+    fn path(&self, settings: &Settings) -> Vec<String> {
+        let told = self.of("NIX_PATH").map(OsStr::to_string_lossy);
         let state = self.folder("NIX_STATE_DIR").unwrap_or_else(|| "/nix/var/nix".into());
-        let channels = self.folder("HOME").map(|home| home.join(".nix-defexpr/channels"));
-        let channels = channels.into_iter().chain([state.join("profiles/per-user/root/channels")]);
+        let home = self.folder("HOME");
+        let of_home = [".nix-defexpr/channels", ".local/state/nix/defexpr/channels"];
+        let channels = home.iter().flat_map(|home| of_home.map(|channel| home.join(channel)));
+        let channels = channels.chain([state.join("profiles/per-user/root/channels")]);
         let channels = channels.map(|channel| channel.to_string_lossy().into_owned());
-        settings.path.iter().cloned().chain(channels).collect()
+        let told = told.iter().flat_map(|path| entries(path));
+        told.chain(settings.path.iter().cloned()).chain(channels).collect()
     }
 }
 
@@ -170,53 +211,89 @@ fn text_of(file: &Path) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// What is at a place now.
-fn seen(place: &Path, store: &Path) -> String {
-    let what = match fs::canonicalize(place) {
-        Err(_) => "nothing".into(),
-        Ok(real) if real.starts_with(store) => real.display().to_string(),
-        Ok(real) => format!("{} {}", real.display(), listing(&real).unwrap_or_else(never_the_same)),
-    };
-    format!("{} {what}", place.display())
+/// A look at places, one after the other.
+struct Look {
+    until: Instant,
+    store: PathBuf,
+    lines: Vec<String>,
+    fleeting: Option<String>,
 }
 
-/// All that lies at a path and below it, by names, sizes and times; git's own folders aside. `None` where that is too much, or
-/// cannot be read.
-fn listing(root: &Path) -> Option<String> {
-    let (mut hash, mut count) = (Sha256::new(), 0);
-    let mut waiting = vec![root.to_owned()];
-    while let Some(path) = waiting.pop() {
-        count += 1;
-        if count > LISTED_MAX {
-            return None;
-        }
-        let meta = fs::symlink_metadata(&path).ok()?;
-        hash.update(path.as_os_str().as_bytes());
-        // A folder's own time changes with what nobody evaluates, such as `.git`.
-        let (size, time, part) = match meta.is_dir() {
-            true => (0, 0, 0),
-            false => (meta.len(), meta.mtime(), meta.mtime_nsec()),
-        };
-        hash.update(format!("\0{:o} {size} {time} {part}\0", meta.mode()));
-        if meta.is_dir() {
-            let inside = fs::read_dir(&path).ok()?.map(|entry| Some(entry.ok()?.path()));
-            let mut inside = inside.collect::<Option<Vec<_>>>()?;
-            inside.retain(|path| path.file_name() != Some(OsStr::new(".git")));
-            inside.sort_unstable();
-            waiting.extend(inside);
-        }
+impl Look {
+    fn until(until: Instant, store: PathBuf) -> Self {
+        Self { until, store, lines: Vec::new(), fleeting: None }
     }
-    Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+
+    fn is_fleeting(&mut self, what: &str) {
+        self.fleeting.get_or_insert_with(|| what.to_owned());
+    }
+
+    /// What is at a place now.
+    fn at(&mut self, place: &Path) {
+        let what = match fs::canonicalize(place) {
+            Err(_) => "nothing".into(),
+            Ok(real) if real.starts_with(&self.store) => real.display().to_string(),
+            Ok(real) => self.listing(real).unwrap_or_else(|| {
+                self.is_fleeting(&place.display().to_string());
+                String::new()
+            }),
+        };
+        self.lines.push(format!("{} {what}", place.display()));
+    }
+
+    /// All that lies at a path and below it, by names, sizes and times, and what links lead to; git's own folders aside. `None`
+    /// where that is too much.
+    fn listing(&self, root: PathBuf) -> Option<String> {
+        let (mut hash, mut seen) = (Sha256::new(), HashSet::new());
+        let mut waiting = vec![root];
+        while let Some(path) = waiting.pop() {
+            if seen.len() + waiting.len() > LISTED_MAX || Instant::now() > self.until {
+                return None;
+            }
+            if !seen.insert(path.clone()) {
+                continue;
+            }
+            hash.update(path.as_os_str().as_bytes());
+            let Ok(meta) = fs::symlink_metadata(&path) else {
+                hash.update("\0nothing\0");
+                continue;
+            };
+            // A folder's own time changes with what nobody evaluates, such as `.git`.
+            let (size, time, part) = match meta.is_dir() {
+                true => (0, 0, 0),
+                false => (meta.len(), meta.mtime(), meta.mtime_nsec()),
+            };
+            hash.update(format!("\0{:o} {size} {time} {part}\0", meta.mode()));
+            if meta.is_symlink() {
+                match fs::canonicalize(&path) {
+                    Ok(real) if !real.starts_with(&self.store) => waiting.push(real),
+                    real => hash.update(format!("{real:?}")),
+                }
+            } else if meta.is_dir() {
+                match inside(&path) {
+                    Ok(inside) => waiting.extend(inside),
+                    // Who evaluates cannot read it either.
+                    Err(error) => hash.update(error.kind().to_string()),
+                }
+            }
+        }
+        Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
 }
 
-/// What nothing else is: nothing is found by it again.
-fn never_the_same() -> String {
-    let random = fs::read_to_string("/proc/sys/kernel/random/uuid");
-    random.unwrap_or_else(|_| format!("process {}", std::process::id()))
+/// What lies in a folder, in order; one more than is looked at, where it is more.
+fn inside(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder)?.take(LISTED_MAX + 1).map(|entry| Ok(entry?.path()));
+    let mut inside = entries.collect::<io::Result<Vec<_>>>()?;
+    inside.retain(|path| path.file_name() != Some(OsStr::new(".git")));
+    inside.sort_unstable();
+    Ok(inside)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     fn nix(env: &[(&str, &Path)]) -> Nix {
@@ -234,33 +311,70 @@ mod tests {
         );
     }
 
-    /// A checkout of nixpkgs that somebody works in, or pulls.
+    fn text(nix: &Nix) -> String {
+        let Seen { text, fleeting } = look(nix, false);
+        assert_eq!(fleeting, None);
+        text
+    }
+
+    /// A checkout of nixpkgs that somebody works in, or pulls; and links to others.
     #[test]
     fn what_changes_below_a_folder_changes_it() {
         let dir = tempfile::tempdir().unwrap();
-        let store = dir.path().join("store");
-        fs::create_dir_all(dir.path().join("pkgs/a/.git")).unwrap();
-        fs::create_dir_all(&store).unwrap();
-        let file = dir.path().join("pkgs/a/default.nix");
-        fs::write(&file, "1").unwrap();
-        let nix =
-            nix(&[("NIX_PATH", &dir.path().join("pkgs")), ("NIX_STORE_DIR", &store), ("HOME", dir.path())]);
-        let first = world(&nix);
-        fs::write(dir.path().join("pkgs/a/.git/index"), "anything").unwrap();
-        assert_eq!(world(&nix), first, "what git keeps is not evaluated");
+        let at = |name: &str| dir.path().join(name);
+        for folder in ["pkgs/a/.git", "other", "store/x", "home"] {
+            fs::create_dir_all(at(folder)).unwrap();
+        }
+        fs::write(at("pkgs/a/default.nix"), "1").unwrap();
+        symlink(at("other"), at("pkgs/link")).unwrap();
+        symlink(at("pkgs"), at("other/back")).unwrap();
+        symlink(at("store/x"), at("pkgs/x")).unwrap();
+        let nix = nix(&[("NIX_PATH", &at("pkgs")), ("NIX_STORE_DIR", &at("store")), ("HOME", &at("home"))]);
+        let first = text(&nix);
+        fs::write(at("pkgs/a/.git/index"), "anything").unwrap();
+        fs::write(at("store/x/y"), "anything").unwrap();
+        assert_eq!(text(&nix), first, "what git keeps is not evaluated, and what is in the store stays");
+        assert_eq!(look(&nix, true).text, look(&self::nix(&[("HOME", &at("home"))]), true).text);
         let mut all = vec![first];
-        fs::write(&file, "22").unwrap();
-        all.push(world(&nix));
-        fs::write(dir.path().join("pkgs/a/more"), "").unwrap();
-        all.push(world(&nix));
-        fs::rename(dir.path().join("pkgs/a/more"), dir.path().join("pkgs/a/other")).unwrap();
-        all.push(world(&nix));
-        all.push(world(&self::nix(&[("NIX_PATH", Path::new("https://example.org/x.tar.gz"))])));
-        all.push(world(&self::nix(&[("NIX_PATH", Path::new("https://example.org/x.tar.gz"))])));
+        let mut seen = |change: &dyn Fn()| {
+            change();
+            all.push(text(&nix));
+            assert_eq!(text(&nix), *all.last().unwrap());
+        };
+        seen(&|| fs::write(at("pkgs/a/default.nix"), "22").unwrap());
+        seen(&|| fs::write(at("pkgs/a/more"), "").unwrap());
+        seen(&|| fs::rename(at("pkgs/a/more"), at("pkgs/a/other")).unwrap());
+        seen(&|| fs::write(at("other/behind-the-link"), "").unwrap());
+        seen(&|| fs::create_dir_all(at("home/.nixpkgs/config.nix")).unwrap());
         let count = all.len();
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), count, "{all:?}");
+    }
+
+    #[test]
+    fn what_may_be_another_each_time_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = r#"{"version": 2, "flakes": [
+          {"from": {"type": "indirect", "id": "nixpkgs"}, "to": {"type": "path", "path": "/nix/store/x"}},
+          {"from": {"type": "indirect", "id": "pinned"}, "to": {"type": "github", "owner": "a", "repo": "b", "rev": "c"}},
+          {"from": {"type": "indirect", "id": "moves"}, "to": {"type": "github", "owner": "a", "repo": "b"}}]}"#;
+        fs::write(dir.path().join("registry.json"), registry).unwrap();
+        for (path, fleeting) in [
+            ("nixpkgs=flake:nixpkgs:pinned=flake:pinned", None),
+            ("nixpkgs=flake:moves", Some("flake:moves")),
+            ("flake:absent", Some("flake:absent")),
+            ("a=https://example.org/x.tar.gz:b=channel:nixos-unstable", Some("https://example.org/x.tar.gz")),
+            ("nixpkgs=relative", Some("relative")),
+        ] {
+            let nix = nix(&[("NIX_PATH", Path::new(path)), ("NIX_CONF_DIR", dir.path())]);
+            assert_eq!(look(&nix, false).fleeting.as_deref(), fleeting, "{path}");
+            assert_eq!(look(&nix, true).fleeting, None, "{path}: who is locked in reads none of it");
+        }
+        // What cannot be looked through in time is not known.
+        let mut late = Look::until(Instant::now(), "/nix/store".into());
+        late.at(dir.path());
+        assert_eq!(late.fleeting.as_deref(), dir.path().to_str());
     }
 
     #[test]
@@ -276,12 +390,12 @@ mod tests {
         )
         .unwrap();
         let nix = nix(&[("NIX_CONF_DIR", &at("etc")), ("HOME", dir.path()), ("NIX_STATE_DIR", dir.path())]);
-        let mut all = vec![world(&nix)];
+        let mut all = vec![text(&nix)];
         fs::write(at("etc/more.conf"), fs::read_to_string(at("etc/more.conf")).unwrap() + "a = b\n").unwrap();
-        all.push(world(&nix));
+        all.push(text(&nix));
         fs::write(at("n/default.nix"), "").unwrap();
-        all.push(world(&nix));
-        assert_eq!(world(&nix), all[2]);
+        all.push(text(&nix));
+        assert_eq!(text(&nix), all[2]);
         all.dedup();
         assert_eq!(all.len(), 3, "{all:?}");
         assert!(!all[0].contains("no.conf"), "{}", all[0]);

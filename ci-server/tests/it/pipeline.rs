@@ -107,6 +107,7 @@ impl World {
             limits,
             nix: Nix { env: env.collect(), options: Vec::new(), engine: Engine::Walk },
             engine: "test".into(),
+            fleeting: None,
             confine: Arc::new(Bare),
             store: Arc::new(SqliteStore::open(&place).unwrap()),
             clock,

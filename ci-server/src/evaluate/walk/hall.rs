@@ -187,3 +187,20 @@ impl<'s> Hall<'s> {
         self.tell(Event::Error(Box::new(error)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who bounds what is kept hears of it while it grows, not when all of it is told.
+    #[test]
+    fn what_is_hidden_counts_at_once() {
+        let mut told = Vec::new();
+        let mut sink = |event| told.push(event);
+        let mut hall = Hall::new(&Limits::default(), 1, &mut sink);
+        let path: AttrPath = "a.b".parse().unwrap();
+        hall.hide(path.clone());
+        drop(hall);
+        assert_eq!(told, [Event::Held(path_bytes(&path))]);
+    }
+}

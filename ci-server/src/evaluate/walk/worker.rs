@@ -246,8 +246,7 @@ fn judge(trail: &Trail, exit: Exit, ended: Option<Ended>, said: &str) -> (End, O
     }
 }
 
-/// The path of a place. That its names are more than a path holds is said at the root; it is what the code says, and the
-/// rest was looked at.
+/// The path of a place.
 fn path_of(
     phase: Phase<'_>,
     place: &Place,
@@ -261,8 +260,8 @@ fn path_of(
         (Some(_) | None, _) => names,
     };
     AttrPath::new(names).map_err(|error| {
-        let why = format!("{error}, at place {place}; what lies there is missing");
-        Box::new(message::ours(AttrPath::root(), ErrorKind::Fatal, &why))
+        let why = format!("{error}, at place {place}");
+        Box::new(message::ours(AttrPath::root(), ErrorKind::TooLarge, &why))
     })
 }
 

@@ -109,7 +109,7 @@ fn a_channel_that_was_updated_is_no_change_of_the_repository() {
     let run = || {
         world.run(|request| {
             request.nix.env.push(("NIX_PATH".into(), format!("channel={}", channel.display()).into()));
-            request.engine = pipeline::identity(&request.nix).unwrap();
+            request.engine = pipeline::identity(&request.nix, false).unwrap().text;
         })
     };
     assert!(run().unwrap().comparison.is_empty());
@@ -120,6 +120,28 @@ fn a_channel_that_was_updated_is_no_change_of_the_repository() {
     assert!(outcome.comparison.is_empty(), "{:?}", kinds(&outcome));
 }
 
+/// What leads to a URL may be another each time: both sides are evaluated, and nothing is kept.
+#[test]
+fn what_reads_something_that_moves_is_not_found_again() {
+    let world = World::new();
+    world.bump_zlib();
+    for _ in ["first", "second"] {
+        let outcome = world.run(|request| request.fleeting = Some("channel:nixos-unstable".into())).unwrap();
+        assert!(
+            outcome
+                .jobs
+                .iter()
+                .flat_map(|job| [&job.head, &job.base])
+                .all(|cost| !cost.as_ref().unwrap().reused)
+        );
+        let [warning] = &outcome.warnings[..] else { panic!("{:?}", outcome.warnings) };
+        assert!(
+            warning.starts_with("What channel:nixos-unstable leads to may be another each time"),
+            "{warning}"
+        );
+    }
+}
+
 /// A file of settings that Nix is told to read is part of what evaluates, the second one of a list as well.
 #[test]
 fn settings_that_nix_is_told_to_read_are_part_of_what_evaluates() {
@@ -128,13 +150,13 @@ fn settings_that_nix_is_told_to_read_are_part_of_what_evaluates() {
     let mut request = world.request();
     let names = format!("{}:{}", first.display(), second.display());
     request.nix.env.push(("NIX_USER_CONF_FILES".into(), names.into()));
-    let mut seen = vec![pipeline::identity(&request.nix).unwrap()];
+    let mut seen = vec![pipeline::identity(&request.nix, false).unwrap().text];
     for (file, text) in [(&first, "a"), (&second, "b"), (&second, "bb")] {
         fs::write(file, text).unwrap();
-        seen.push(pipeline::identity(&request.nix).unwrap());
+        seen.push(pipeline::identity(&request.nix, false).unwrap().text);
     }
     assert_eq!(seen.iter().collect::<HashSet<_>>().len(), 4, "{seen:?}");
-    assert_eq!(pipeline::identity(&request.nix).unwrap(), seen[3]);
+    assert_eq!(pipeline::identity(&request.nix, false).unwrap().text, seen[3]);
 }
 
 #[test]
