@@ -12,13 +12,14 @@ use ci_model::diff::MAX_REBUILD_COUNT;
 use ci_model::outcome::Outcome;
 use ci_server::evaluate::confine::Confine;
 use ci_server::evaluate::{Limits, Nix, Share};
-use ci_server::pipeline::{Base, Head as WantedHead, RESULTS_BYTES_MAX, Request, RunError};
+use ci_server::pipeline::{Base, Head as WantedHead, Identity, RESULTS_BYTES_MAX, Request, RunError};
 use ci_server::sandbox::Decision;
 use ci_server::store::{Class, SqlitePlace, SqliteStore, StoreError};
 use nix_types::System;
 use service_kit::clock::Clock;
 use service_kit::shutdown::Stop;
 use service_kit::telemetry::chain;
+use tokio::task::spawn_blocking;
 
 use super::args::{Engine, Head, RunArgs};
 use super::{Failure, Tidy, Told, conduct, confined};
@@ -76,7 +77,12 @@ fn pipeline(args: &RunArgs, stop: &Stop, told: Told<'_>) -> Result<(Outcome, Tid
             confine = confined::confine(args, &limits, &clock) => confine?,
             () = stop.requested() => return Err(Failure::Interrupted),
         };
-        let request = request(args, limits, clock, confine)?;
+        let nix = nix(args)?;
+        let identity = tokio::select! {
+            identity = identity(args, nix.clone()) => identity?,
+            () = stop.requested() => return Err(Failure::Interrupted),
+        };
+        let request = request(args, (limits, clock, confine), nix, identity)?;
         let outcome = ci_server::pipeline::run(&request, stop, told).await.map_err(failure)?;
         let tidy = move || ci_server::pipeline::forget(&*request.store, request.clock.now());
         Ok((outcome, Box::new(tidy) as Tidy))
@@ -105,14 +111,13 @@ fn told(error: &StoreError) -> String {
 
 fn request(
     args: &RunArgs,
-    limits: Limits,
-    clock: Clock,
-    confine: Arc<dyn Confine>,
+    (limits, clock, confine): (Limits, Clock, Arc<dyn Confine>),
+    nix: Nix,
+    identity: Identity,
 ) -> Result<Request, Failure> {
     let folders = Folders::find()?;
     let place = SqlitePlace { path: folders.state.join("ci.db"), clock: clock.clone(), vfs: None };
     let store = SqliteStore::open(&place).map_err(|error| Failure::Unfinished(told(&error)))?;
-    let nix = nix(args)?;
     let memory = memory_of_machine() / 100 * MEMORY_SHARE_PERCENT;
     let key = ci_server::store::RunKey::random().map_err(|error| {
         Failure::Unfinished(format!("cannot read /dev/urandom: {error}; see that it is there"))
@@ -137,7 +142,8 @@ fn request(
         share: Share::new(limits.workers, memory.max(limits.memory_bytes), clock.clone()),
         clock,
         limits,
-        engine: engine(args, &nix)?,
+        engine: identity.text,
+        fleeting: identity.fleeting,
         nix,
         confine,
         store: Arc::new(store),
@@ -150,9 +156,13 @@ fn request(
 }
 
 /// What evaluates, whether it sees the machine, and how far it reaches.
-fn engine(args: &RunArgs, nix: &Nix) -> Result<String, Failure> {
-    let programs = ci_server::pipeline::identity(nix).map_err(|error| Failure::Unfinished(chain(&error)))?;
-    Ok(format!("{programs}\n{:?} {:?}", confined::decision(args), confined::reach(args)))
+async fn identity(args: &RunArgs, nix: Nix) -> Result<Identity, Failure> {
+    let (decision, reach) = (confined::decision(args), confined::reach(args));
+    let is_locked_in = decision == Decision::Confined;
+    let looked = spawn_blocking(move || ci_server::pipeline::identity(&nix, is_locked_in)).await;
+    let looked = looked.map_err(|error| Failure::Unfinished(format!("cannot look at Nix: {error}")))?;
+    let Identity { text, fleeting } = looked.map_err(|error| Failure::Unfinished(chain(&error)))?;
+    Ok(Identity { text: format!("{text}\n{decision:?} {reach:?}"), fleeting })
 }
 
 /// Where things are kept between runs.

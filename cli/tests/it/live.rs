@@ -2,13 +2,16 @@
 //! run ends. The pipeline is one of the test's own, in a process of its own whose standard error is the terminal.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ci_model::outcome::{Progress, Side};
+use ci_model::change::Comparison;
+use ci_model::flow::Verdict;
+use ci_model::outcome::{Outcome, Progress, Side};
 use clap::Parser;
 use ekaci::cli::Global;
 use ekaci::run::{Failure, RunArgs, conduct};
@@ -42,13 +45,74 @@ fn child() {
         told(Progress::Evaluated { job, side, attrs: 1_204, errors: 2, memory_bytes: 212 << 20 });
         let heeds = tokio::runtime::Builder::new_current_thread().build().unwrap();
         match kind.as_str() {
+            "tidies" => return Ok((outcome(), Box::new(|| writeln!(io::stdout(), "tidied").unwrap()))),
+            "tidies for ever" => return Ok((outcome(), Box::new(loop_for_ever))),
             "heeds" => heeds.block_on(stop.requested()),
             "panics" => panic!("a promise is broken"),
             _ => heeds.block_on(std::future::pending()),
         }
         Err(Failure::Unfinished("it was stopped".into()))
     });
-    assert_eq!(code, ExitCode::from(130));
+    let answers = kind.starts_with("tidies");
+    assert_eq!(code, if answers { ExitCode::SUCCESS } else { ExitCode::from(130) });
+}
+
+fn loop_for_ever() {
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Of a run in which nothing changes.
+fn outcome() -> Outcome {
+    Outcome {
+        repository: "r".parse().unwrap(),
+        head: None,
+        base: None,
+        files_changed: 0,
+        jobs: Vec::new(),
+        comparison: Comparison::default(),
+        verdict: Verdict::Good,
+        reasons: vec!["Nothing changes.".into()],
+        warnings: Vec::new(),
+        wall_ms: 1,
+    }
+}
+
+/// A run without a terminal, and the file with its standard output.
+fn answering(kind: &str, folder: &Path) -> (Guard, PathBuf) {
+    let out = folder.join("out");
+    let mut command = this_test_binary("live::child");
+    command
+        .env(PIPELINE, kind)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .stdout(File::create(&out).unwrap());
+    (Guard::spawn(&mut command).unwrap(), out)
+}
+
+#[test]
+fn what_is_left_to_do_is_done_after_the_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut run, out) = answering("tidies", folder.path());
+    assert!(run.wait(SOON).success());
+    let out = std::fs::read_to_string(out).unwrap();
+    let (report, after) = out.split_once("tidied").unwrap();
+    assert!(report.contains("Nothing changes."), "{out}");
+    assert!(!after.contains("Nothing changes."), "{out}");
+}
+
+#[test]
+fn who_does_not_wait_for_what_is_left_has_the_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut run, out) = answering("tidies for ever", folder.path());
+    let is_told = || std::fs::read_to_string(&out).unwrap().contains("Nothing changes.");
+    assert!(wait::comes_true(SOON, is_told));
+    assert!(run.child().try_wait().unwrap().is_none(), "it stays for what is left");
+    kill_process(Pid::from_raw(i32::try_from(run.pid()).unwrap()).unwrap(), Signal::INT).unwrap();
+    let asked = Instant::now();
+    assert!(run.wait(SOON).success());
+    assert!(asked.elapsed() < Duration::from_secs(9), "it would have ended by itself after 10");
 }
 
 /// A terminal, and a run on it.
