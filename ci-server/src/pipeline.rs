@@ -11,6 +11,7 @@ mod evaluations;
 mod explain;
 mod facts;
 mod graphs;
+mod look;
 mod places;
 mod plan;
 mod record;

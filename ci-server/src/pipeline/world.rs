@@ -3,22 +3,17 @@
 //! settings, what is allowed of nixpkgs; and where that cannot be known, why. What is in the store never changes, so its
 //! path says it all. Leaves out what code finds by itself.
 
-use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
+use super::look::Look;
 use crate::evaluate::Nix;
 
-/// Most files and folders that are looked at below one folder: three times those of nixpkgs.
-const LISTED_MAX: usize = 300_000;
 /// Longest that is looked.
 const LOOK_MAX: Duration = Duration::from_secs(5);
 /// Most files of settings that others include.
@@ -209,85 +204,6 @@ fn text_of(file: &Path) -> String {
     let is_small = fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.len() <= SETTINGS_BYTES_MAX);
     let bytes = if is_small { fs::read(file).unwrap_or_default() } else { Vec::new() };
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// A look at places, one after the other.
-struct Look {
-    until: Instant,
-    store: PathBuf,
-    lines: Vec<String>,
-    fleeting: Option<String>,
-}
-
-impl Look {
-    fn until(until: Instant, store: PathBuf) -> Self {
-        Self { until, store, lines: Vec::new(), fleeting: None }
-    }
-
-    fn is_fleeting(&mut self, what: &str) {
-        self.fleeting.get_or_insert_with(|| what.to_owned());
-    }
-
-    /// What is at a place now.
-    fn at(&mut self, place: &Path) {
-        let what = match fs::canonicalize(place) {
-            Err(_) => "nothing".into(),
-            Ok(real) if real.starts_with(&self.store) => real.display().to_string(),
-            Ok(real) => self.listing(real).unwrap_or_else(|| {
-                self.is_fleeting(&place.display().to_string());
-                String::new()
-            }),
-        };
-        self.lines.push(format!("{} {what}", place.display()));
-    }
-
-    /// All that lies at a path and below it, by names, sizes and times, and what links lead to; git's own folders aside. `None`
-    /// where that is too much.
-    fn listing(&self, root: PathBuf) -> Option<String> {
-        let (mut hash, mut seen) = (Sha256::new(), HashSet::new());
-        let mut waiting = vec![root];
-        while let Some(path) = waiting.pop() {
-            if seen.len() + waiting.len() > LISTED_MAX || Instant::now() > self.until {
-                return None;
-            }
-            if !seen.insert(path.clone()) {
-                continue;
-            }
-            hash.update(path.as_os_str().as_bytes());
-            let Ok(meta) = fs::symlink_metadata(&path) else {
-                hash.update("\0nothing\0");
-                continue;
-            };
-            // A folder's own time changes with what nobody evaluates, such as `.git`.
-            let (size, time, part) = match meta.is_dir() {
-                true => (0, 0, 0),
-                false => (meta.len(), meta.mtime(), meta.mtime_nsec()),
-            };
-            hash.update(format!("\0{:o} {size} {time} {part}\0", meta.mode()));
-            if meta.is_symlink() {
-                match fs::canonicalize(&path) {
-                    Ok(real) if !real.starts_with(&self.store) => waiting.push(real),
-                    real => hash.update(format!("{real:?}")),
-                }
-            } else if meta.is_dir() {
-                match inside(&path) {
-                    Ok(inside) => waiting.extend(inside),
-                    // Who evaluates cannot read it either.
-                    Err(error) => hash.update(error.kind().to_string()),
-                }
-            }
-        }
-        Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
-    }
-}
-
-/// What lies in a folder, in order; one more than is looked at, where it is more.
-fn inside(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder)?.take(LISTED_MAX + 1).map(|entry| Ok(entry?.path()));
-    let mut inside = entries.collect::<io::Result<Vec<_>>>()?;
-    inside.retain(|path| path.file_name() != Some(OsStr::new(".git")));
-    inside.sort_unstable();
-    Ok(inside)
 }
 
 #[cfg(test)]
