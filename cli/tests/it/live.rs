@@ -123,6 +123,7 @@ struct Terminal {
 }
 
 impl Terminal {
+    #[expect(clippy::disallowed_methods, reason = "a test starts what it is about")]
     fn with(pipeline: &str, columns: u16) -> Self {
         // Not for children of other tests: the terminal hangs up when the last copy is closed.
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
@@ -131,7 +132,10 @@ impl Terminal {
         let name = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
         let slave = File::options().read(true).write(true).open(name).unwrap();
         resize(&slave, columns);
-        let mut command: Command = this_test_binary("live::child");
+        let child = this_test_binary("live::child");
+        // Whoever runs the tests may have been started by `nohup`.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=HUP").arg(child.get_program()).args(child.get_args());
         command.env(PIPELINE, pipeline).env("TERM", "xterm").env_remove("NO_COLOR");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(slave);
         let run = Guard::spawn(&mut command).unwrap();

@@ -32,7 +32,8 @@ fn interrupted(world: &World, signal: Signal) {
     let held = world.stage.path("held");
     let _ = fs::remove_file(&held); // of the last one, if there was one
     let err = File::create(world.stage.path("err")).unwrap();
-    let mut command = world.run(&[]);
+    // Whoever runs the tests may have been started by `nohup`.
+    let mut command = world.run(&["env", "--default-signal=HUP"]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(err);
     let mut run = Guard::spawn(&mut command).unwrap();
     assert!(wait::comes_true(SOON, || held.exists()), "it came to its end: {run:?}");
