@@ -31,6 +31,14 @@ const UNWRITTEN_MAX: usize = 20;
 pub(super) struct Work {
     pub(super) span: Span,
     pub(super) tries: u32,
+    /// How often it was Nix' database that was busy.
+    pub(super) busy: u32,
+}
+
+impl Work {
+    fn new(span: Span, tries: u32) -> Self {
+        Self { span, tries, busy: 0 }
+    }
 }
 
 /// What the evaluators share.
@@ -55,7 +63,7 @@ impl<'s> Hall<'s> {
         Self {
             limits: limits.clone(),
             split_min,
-            left: VecDeque::from([Work { span: Span::all(), tries: 0 }]),
+            left: VecDeque::from([Work::new(Span::all(), 0)]),
             trails: (0..limits.workers.max(1)).map(|_| None).collect(),
             sink,
             hidden: Vec::new(),
@@ -80,7 +88,7 @@ impl<'s> Hall<'s> {
 
     /// Another phase begins.
     pub(super) fn again(&mut self) {
-        self.left.push_back(Work { span: Span::all(), tries: 0 });
+        self.left.push_back(Work::new(Span::all(), 0));
     }
 
     pub(super) fn tell(&mut self, event: Event) {
@@ -102,7 +110,7 @@ impl<'s> Hall<'s> {
         let split_min = self.split_min;
         let work = self.left.pop_front().or_else(|| {
             let span = self.trails.iter_mut().flatten().find_map(|trail| trail.split(split_min))?;
-            Some(Work { span, tries: 0 })
+            Some(Work::new(span, 0))
         })?;
         self.trails[worker] = Some(Trail::new(work.span.clone()));
         Some(work)
@@ -125,7 +133,12 @@ impl<'s> Hall<'s> {
     }
 
     pub(super) fn put(&mut self, span: Option<Span>, tries: u32) {
-        self.left.extend(span.map(|span| Work { span, tries }));
+        self.left.extend(span.map(|span| Work::new(span, tries)));
+    }
+
+    /// The same once more, for nothing of it was looked at.
+    pub(super) fn put_busy(&mut self, work: &Work) {
+        self.left.push_back(Work { span: work.span.clone(), tries: work.tries, busy: work.busy + 1 });
     }
 
     /// A mark of this worker's evaluator.

@@ -26,6 +26,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often a span is tried again after an evaluator was lost with it that had not come to anything.
 const TRIES_MAX: u32 = 2;
 
+/// How often one is tried again that found the database of Nix busy.
+const BUSY_MAX: u32 = 8;
+
 /// Why we ended an evaluator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
@@ -176,6 +179,12 @@ fn follow(
     let came_to_nothing = trail.results() == 0 && end == End::Unclear;
     if came_to_nothing && work.tries + 1 < TRIES_MAX && matches!(exit, Exit::Signaled(_)) {
         hall.put(Some(work.span.clone()), work.tries + 1);
+        return Ok(());
+    }
+    // Somebody else, or who was killed before, holds the database of Nix: no code was looked at.
+    let is_busy = || message::is_busy(&message::error(AttrPath::root(), None, said));
+    if end == End::Fatal && trail.results() == 0 && work.busy < BUSY_MAX && is_busy() {
+        hall.put_busy(work);
         return Ok(());
     }
     if !trail.has_begun() && end != End::Through {

@@ -97,13 +97,32 @@ async fn an_evaluator_that_is_killed_over_a_meta_takes_it_from_nobody() {
         );
         let readers = kill_readers(&pipe, kills, told);
         let seen = world.evaluate(&world.request(), &Pass::ReadOnly).await;
-        readers.join().unwrap();
+        assert!(readers.join().is_ok(), "{kills}: {:?}, {:?}", seen.errors, seen.cost);
         assert_eq!(seen.attrs["c"].meta.description.as_deref(), Some("c"));
         assert_eq!(seen.attrs.get("b").and_then(|b| b.meta.description.as_deref()), told, "{kills}");
         let errors: Vec<_> = seen.errors.iter().map(|(path, error)| (path.as_str(), error.kind)).collect();
         let wanted = if told.is_none() { vec![("b", ErrorKind::Crashed)] } else { Vec::new() };
         assert_eq!(errors, wanted, "{kills}");
         assert!(seen.errors.values().all(may_pass));
+    }
+}
+
+/// Another Nix holds the database for a moment: no code was looked at, and none is blamed.
+#[tokio::test]
+async fn an_evaluator_that_found_the_database_busy_is_followed_by_another() {
+    for (busy, errors) in [(6, 0), (1_000, 1)] {
+        let world = World::new();
+        many(&world, 3);
+        let mut request = world.request();
+        let tries = world.path("tries").display().to_string();
+        let busy = format!(
+            "echo try >> {tries}; if [ $(wc -l < {tries}) -le {busy} ]; then echo \"error: SQLite database '/db.sqlite' is busy\" >&2; exit 1; fi"
+        );
+        before(&world, &mut request, &busy);
+        let told = world.evaluate(&request, &Pass::ReadOnly).await;
+        assert_eq!(told.errors.len(), errors, "{:?}", told.errors);
+        assert_eq!(told.attrs.len(), if errors == 0 { 3 } else { 0 });
+        assert!(told.errors.values().all(evaluate::is_busy), "{:?}", told.errors);
     }
 }
 
