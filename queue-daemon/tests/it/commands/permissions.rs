@@ -130,6 +130,7 @@ fn a_request_in_the_spool_is_judged_alike() {
     std::fs::write(world.path("spool/.1.req"), stranger.bytes()).unwrap();
     std::fs::rename(world.path("spool/.1.req"), world.path("spool/1.req")).unwrap();
     wait::until(SOON, || world.log().contains("destination `prod` does not take this"));
-    assert!(world.path("state/refused/1.req").exists());
+    // It is moved aside after that was said.
+    wait::until(SOON, || world.path("state/refused/1.req").exists());
     assert_eq!(taken(&world), [""; 0]);
 }

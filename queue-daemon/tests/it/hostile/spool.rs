@@ -189,7 +189,7 @@ fn the_owner_of_a_file_decides_what_it_may_say() {
     world.start();
     world.until("main", "done", 1);
     wait::until(SOON, || world.log().contains("may not speak for the CI"));
-    assert_eq!(names(&world, "state/refused"), ["2-theirs.req"]);
+    wait::until(SOON, || names(&world, "state/refused") == ["2-theirs.req"]);
     assert_eq!(world.list(&[])[0]["path"], paths[0].as_str());
 }
 
