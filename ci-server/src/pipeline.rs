@@ -251,9 +251,11 @@ impl Sides {
             let (kind, message) = (error.kind, first_line(error));
             return Err(RunError::BaseUnfinished { job: job.clone(), kind, message });
         }
-        let is_empty =
-            |side: &[Evaluation]| side.iter().all(|of| of.attrs.is_empty() && of.errors.is_empty());
-        if !request.systems.is_empty() && is_empty(&self.head) && is_empty(&self.base) {
+        let mut all = self.head.iter().chain(&self.base).peekable();
+        // Where nothing was to be evaluated the systems are not at fault.
+        let is_evaluated = all.peek().is_some();
+        let is_empty = all.all(|of| of.attrs.is_empty() && of.errors.is_empty());
+        if !request.systems.is_empty() && is_evaluated && is_empty {
             return Err(RunError::NothingForSystems(request.systems.clone()));
         }
         Ok(())

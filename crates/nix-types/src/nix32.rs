@@ -4,6 +4,10 @@
 /// The 32 digits. `e`, `o`, `t` and `u` are left out, so that no text spells a word one would not like to read.
 const DIGITS: &[u8; 32] = b"0123456789abcdfghijklmnpqrsvwxyz";
 
+/// So many bytes are a whole number of digits, which stand before those of the bytes in front of them.
+const BYTES: usize = 5;
+const DIGITS_OF_BYTES: usize = encoded_len(BYTES);
+
 /// Why a text is none in base 32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Nix32Error {
@@ -30,13 +34,16 @@ pub const fn encoded_len(bytes: usize) -> usize {
 /// The bytes in base 32.
 #[must_use]
 pub fn encode(bytes: &[u8]) -> String {
-    let byte = |index: usize| u16::from(bytes.get(index).copied().unwrap_or(0));
-    let digit = |number: usize| {
-        let (index, shift) = (number * 5 / 8, number * 5 % 8);
-        let pair = byte(index) | byte(index + 1) << 8;
-        char::from(DIGITS[usize::from(pair >> shift & 31)])
-    };
-    (0..encoded_len(bytes.len())).rev().map(digit).collect()
+    let mut text = String::with_capacity(encoded_len(bytes.len()));
+    for group in bytes.chunks(BYTES).rev() {
+        let mut bits = [0; 8];
+        bits[..group.len()].copy_from_slice(group);
+        let bits = u64::from_le_bytes(bits);
+        for number in (0..encoded_len(group.len())).rev() {
+            text.push(char::from(DIGITS[(bits >> (5 * number) & 31) as usize]));
+        }
+    }
+    text
 }
 
 /// The bytes a text stands for.
@@ -44,24 +51,39 @@ pub fn encode(bytes: &[u8]) -> String {
 /// # Errors
 /// [`Nix32Error`]: no other text than the one [`encode`] gives is taken for any bytes.
 pub fn decode(text: &str) -> Result<Vec<u8>, Nix32Error> {
-    let len = text.len() * 5 / 8;
-    if encoded_len(len) != text.len() {
+    let mut bytes = vec![0; text.len() * 5 / 8];
+    fill(&mut bytes, text)?;
+    Ok(bytes)
+}
+
+/// [`decode`] where the number of bytes is known.
+///
+/// # Errors
+/// As [`decode`]; a text for another number of bytes has a wrong length.
+pub fn decode_array<const N: usize>(text: &str) -> Result<[u8; N], Nix32Error> {
+    let mut bytes = [0; N];
+    fill(&mut bytes, text)?;
+    Ok(bytes)
+}
+
+fn fill(bytes: &mut [u8], text: &str) -> Result<(), Nix32Error> {
+    if encoded_len(bytes.len()) != text.len() {
         return Err(Nix32Error::Length(text.len()));
     }
-    let mut bytes = vec![0; len];
-    for (number, character) in text.bytes().rev().enumerate() {
-        let at = text.len() - 1 - number;
-        let digit = value(character).ok_or(Nix32Error::Digit { at })?;
-        let (index, shift) = (number * 5 / 8, number * 5 % 8);
-        let [low, high] = (u16::from(digit) << shift).to_le_bytes();
-        bytes[index] |= low;
-        match bytes.get_mut(index + 1) {
-            Some(next) => *next |= high,
-            None if high == 0 => {}
-            None => return Err(Nix32Error::Padding),
+    let mut end = text.len();
+    for (group, digits) in bytes.chunks_mut(BYTES).zip(text.as_bytes().rchunks(DIGITS_OF_BYTES)) {
+        let mut bits = 0;
+        for (number, character) in digits.iter().rev().enumerate() {
+            let digit = value(*character).ok_or(Nix32Error::Digit { at: end - 1 - number })?;
+            bits |= u64::from(digit) << (5 * number);
         }
+        if bits >> (8 * group.len()) != 0 {
+            return Err(Nix32Error::Padding);
+        }
+        group.copy_from_slice(&bits.to_le_bytes()[..group.len()]);
+        end -= digits.len();
     }
-    Ok(bytes)
+    Ok(())
 }
 
 /// What a digit counts.
@@ -116,6 +138,7 @@ mod tests {
         fn bytes_come_back_and_another_writer_agrees(bytes in prop::collection::vec(any::<u8>(), 0..70)) {
             let text = encode(&bytes);
             prop_assert_eq!(text.len(), encoded_len(bytes.len()));
+            prop_assert_eq!(decode_array::<20>(&text).ok().map(Vec::from), Some(&bytes).filter(|bytes| bytes.len() == 20).cloned());
             // The other one does not take nothing.
             if !bytes.is_empty() {
                 prop_assert_eq!(&text, &nix_base32::to_nix_base32(&bytes));

@@ -26,7 +26,7 @@ const CONTENT_ADDRESSED: i64 = 8;
 
 /// The bytes of a path's hash; none when its 32 characters are no number.
 pub(crate) fn hash_of(path: &StorePath) -> Option<Hash> {
-    nix32::decode(path.hash_part()).ok()?.try_into().ok()
+    nix32::decode_array(path.hash_part()).ok()
 }
 
 /// The path of a derivation whose name is given without `.drv`.
@@ -115,6 +115,29 @@ pub(crate) fn unpack_outputs(
     Some(outputs)
 }
 
+/// What a derivation needs as bytes: from each to the next by how much the id is higher, the first from 0, and which list
+/// of outputs. They come in order of their ids.
+pub(crate) fn pack_inputs(inputs: &[(i64, i64)]) -> Vec<u8> {
+    let (mut packed, mut last) = (Vec::with_capacity(3 * inputs.len()), 0);
+    for (input, outputs) in inputs {
+        put_number(&mut packed, (input - last).cast_unsigned());
+        put_number(&mut packed, outputs.cast_unsigned());
+        last = *input;
+    }
+    packed
+}
+
+/// The next of what was packed by [`pack_inputs`], behind the one with the id `last`, or behind 0. `Some(None)` at the end,
+/// none when the bytes are damaged.
+pub(crate) fn next_input(packed: &mut &[u8], last: i64) -> Option<Option<(i64, i64)>> {
+    if packed.is_empty() {
+        return Some(None);
+    }
+    let higher = i64::try_from(number(packed)?).ok().filter(|higher| *higher > 0)?;
+    let outputs = i64::try_from(number(packed)?).ok()?;
+    Some(Some((last.checked_add(higher)?, outputs)))
+}
+
 fn is_usual(drv_name: &str, output: &str, name: &str) -> bool {
     match (output, name.strip_prefix(drv_name)) {
         ("out", Some(rest)) => rest.is_empty(),
@@ -123,28 +146,35 @@ fn is_usual(drv_name: &str, output: &str, name: &str) -> bool {
     }
 }
 
-/// Seven bits a byte, the lowest first.
 fn put(packed: &mut Vec<u8>, bytes: &[u8]) {
-    let mut length = bytes.len();
-    while length > 0x7f {
-        packed.push(length.to_le_bytes()[0] | 0x80);
-        length >>= 7;
-    }
-    packed.push(length.to_le_bytes()[0]);
+    put_number(packed, bytes.len() as u64);
     packed.extend_from_slice(bytes);
 }
 
 fn text<'b>(packed: &mut &'b [u8]) -> Option<&'b str> {
-    let (mut length, mut shift) = (0_usize, 0);
+    let length = usize::try_from(number(packed)?).ok()?;
+    std::str::from_utf8(take(packed, length)?).ok()
+}
+
+/// Seven bits a byte, the lowest first.
+fn put_number(packed: &mut Vec<u8>, mut number: u64) {
+    while number > 0x7f {
+        packed.push(number.to_le_bytes()[0] | 0x80);
+        number >>= 7;
+    }
+    packed.push(number.to_le_bytes()[0]);
+}
+
+fn number(packed: &mut &[u8]) -> Option<u64> {
+    let (mut number, mut shift) = (0_u64, 0);
     loop {
         let next = byte(packed)?;
-        length |= usize::from(next & 0x7f).checked_shl(shift)?;
+        number |= u64::from(next & 0x7f).checked_shl(shift)?;
         if next & 0x80 == 0 {
-            break;
+            return Some(number);
         }
         shift += 7;
     }
-    std::str::from_utf8(take(packed, length)?).ok()
 }
 
 fn byte(packed: &mut &[u8]) -> Option<u8> {
@@ -188,6 +218,38 @@ mod tests {
         fn any_bytes_are_outputs_or_damaged(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = unpack_outputs("/nix/store", "hello-1", &bytes); // it came back
         }
+    }
+
+    /// All of them; none when the bytes are damaged.
+    fn inputs(mut packed: &[u8]) -> Option<Vec<(i64, i64)>> {
+        let mut inputs = Vec::new();
+        while let Some(input) = next_input(&mut packed, inputs.last().map_or(0, |(id, _)| *id))? {
+            inputs.push(input);
+        }
+        Some(inputs)
+    }
+
+    proptest! {
+        #[test]
+        fn inputs_are_read_back(inputs_of in prop::collection::btree_map(1..=i64::MAX, 0..=i64::MAX, 0..20)) {
+            let some: Vec<_> = inputs_of.into_iter().collect();
+            prop_assert_eq!(inputs(&pack_inputs(&some)), Some(some));
+        }
+
+        #[test]
+        fn any_bytes_are_inputs_in_order_or_damaged(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            let found = inputs(&bytes).unwrap_or_default();
+            prop_assert!(found.is_sorted_by(|(one, _), (next, _)| 0 < *one && one < next), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn near_inputs_take_two_bytes_and_damaged_ones_are_none() {
+        let packed = pack_inputs(&[(100, 3), (101, 3), (227, 4)]);
+        assert_eq!(packed.len(), 6);
+        assert_eq!(inputs(&packed[..5]), None, "cut short");
+        assert_eq!(inputs(&[5, 1, 0, 1]), None, "twice");
+        assert_eq!(inputs(&[0xff; 12]), None, "no number");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use sqlite_kit::{Lane, Tx};
 use super::codec::{self, Hash};
 use super::words::{self, Read};
 use super::{JobError, SqliteStore};
-use crate::store::{Domain, DrvId, Refusal, StoreError, StoredDrv};
+use crate::store::{Domain, Refusal, StoreError, StoredDrv};
 
 /// Most ids that are remembered; when there are more, remembering begins anew. About 12 MB.
 const IDS_MAX: usize = 262_144;
@@ -111,15 +111,18 @@ impl SqliteStore {
     ) -> Result<Ready, StoreError> {
         let features = &drv.traits.required_features;
         let mut inputs = Vec::with_capacity(drv.inputs.len());
+        let mut last: Option<(&BTreeSet<String>, i64)> = None; // nearly always `out`, as before
         for (input, outputs) in &drv.inputs {
-            let list = match lists.get(outputs) {
-                Some(list) => *list,
-                None => {
-                    let list = self.list(&outputs.iter().collect::<Vec<_>>())?;
-                    lists.insert(outputs, list);
-                    list
-                }
+            let list = if let Some((_, list)) = last.filter(|(before, _)| *before == outputs) {
+                list
+            } else if let Some(list) = lists.get(outputs) {
+                *list
+            } else {
+                let list = self.list(&outputs.iter().collect::<Vec<_>>())?;
+                lists.insert(outputs, list);
+                list
             };
+            last = Some((outputs, list));
             inputs.push((self.hash_of(doing, input)?, list, input.clone()));
         }
         Ok(Ready {
@@ -181,14 +184,15 @@ fn insert(tx: &Tx<'_>, ids: &Ids, ready: Vec<Ready>, today: i64) -> Result<Inser
             chunk.found.insert(drv.hash, id);
             continue;
         }
-        let mut edges = Vec::with_capacity(drv.inputs.len());
+        let mut inputs = Vec::with_capacity(drv.inputs.len());
         for (hash, outputs, input) in &drv.inputs {
             let id = chunk.input(hash)?;
             let id =
                 id.ok_or_else(|| Refusal::InputUnknown { drv: drv.path.clone(), input: input.clone() })?;
-            edges.push((id, *outputs));
+            inputs.push((id, *outputs));
         }
-        chunk.write(&drv, next, there.map(|(id, _)| id), &mut edges)?;
+        inputs.sort_unstable();
+        chunk.write(&drv, next, there.is_some(), &codec::pack_inputs(&inputs))?;
         chunk.found.insert(drv.hash, next);
         next += 1;
         new += 1;
@@ -251,14 +255,15 @@ impl Chunk<'_> {
     }
 
     /// A new row, or what was missing in the one that an older database left; under a new id, so that ids stay in order.
-    fn write(
-        &self,
-        drv: &Ready,
-        id: i64,
-        old: Option<i64>,
-        edges: &mut [(i64, i64)],
-    ) -> Result<(), JobError> {
-        let row = params![
+    fn write(&self, drv: &Ready, id: i64, is_there: bool, inputs: &[u8]) -> Result<(), JobError> {
+        let sql = if is_there {
+            "UPDATE drv SET id = ?1, folder = ?3, name = ?4, whole = 1, touched_day = ?5, system = ?6,
+             flags = ?7, features = ?8, outputs = ?9, inputs = ?10 WHERE hash = ?2"
+        } else {
+            "INSERT INTO drv (id, hash, folder, name, whole, touched_day, system, flags, features, outputs, inputs)
+             VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?8, ?9, ?10)"
+        };
+        self.tx.prepare_cached(sql)?.execute(params![
             id,
             drv.hash,
             drv.folder,
@@ -267,32 +272,16 @@ impl Chunk<'_> {
             drv.system,
             drv.flags,
             drv.features,
-            drv.outputs
-        ];
-        match old {
-            None => {
-                let sql = "INSERT INTO drv (id, hash, folder, name, whole, touched_day, system, flags, features, outputs)
-                           VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?8, ?9)";
-                self.tx.prepare_cached(sql)?.execute(row)?;
-            }
-            Some(_) => {
-                let sql = "UPDATE drv SET id = ?1, folder = ?3, name = ?4, whole = 1, touched_day = ?5, system = ?6,
-                           flags = ?7, features = ?8, outputs = ?9 WHERE hash = ?2";
-                self.tx.prepare_cached(sql)?.execute(row)?;
-            }
-        }
-        edges.sort_unstable();
-        let mut insert =
-            self.tx.prepare_cached("INSERT INTO edge (user, input, outputs) VALUES (?1, ?2, ?3)")?;
-        for (input, outputs) in edges {
-            insert.execute(params![id, *input, *outputs])?;
-        }
+            drv.outputs,
+            inputs
+        ])?;
         Ok(())
     }
 }
 
 fn stored(conn: &Connection, drv: &DrvPath, hash: &Hash) -> Result<Option<StoredDrv>, JobError> {
-    let sql = "SELECT id, folder, name, whole, system, flags, features, outputs FROM drv WHERE hash = ?1";
+    let sql =
+        "SELECT id, folder, name, whole, system, flags, features, outputs, inputs FROM drv WHERE hash = ?1";
     let mut query = conn.prepare_cached(sql)?;
     let mut rows = query.query(params![hash])?;
     let Some(row) = rows.next()? else { return Ok(None) };
@@ -317,25 +306,27 @@ fn stored(conn: &Connection, drv: &DrvPath, hash: &Hash) -> Result<Option<Stored
         system: Read::new(conn, "system", words::system).get(row.get(4)?)?,
         traits: codec::traits(row.get(5)?, features),
         outputs: outputs.ok_or_else(|| JobError::Unreadable(format!("outputs of derivation {id}")))?,
-        inputs: inputs(conn, DrvId(id))?,
+        inputs: inputs(conn, id, &row.get::<_, Vec<u8>>(8)?)?,
     };
     Ok(Some(StoredDrv { record: Some(record), states }))
 }
 
-fn inputs(conn: &Connection, id: DrvId) -> Result<BTreeMap<DrvPath, BTreeSet<String>>, JobError> {
-    let sql = "SELECT drv.folder, drv.hash, drv.name, edge.outputs FROM edge JOIN drv ON drv.id = edge.input
-               WHERE edge.user = ?1";
-    let mut query = conn.prepare_cached(sql)?;
-    let mut rows = query.query(params![id])?;
+fn inputs(
+    conn: &Connection,
+    id: i64,
+    mut packed: &[u8],
+) -> Result<BTreeMap<DrvPath, BTreeSet<String>>, JobError> {
+    let mut query = conn.prepare_cached("SELECT folder, hash, name FROM drv WHERE id = ?1")?;
     let mut folders = Read::new(conn, "folder", words::folder);
     let mut lists = Read::new(conn, "list", words::list);
-    let mut inputs = BTreeMap::new();
-    while let Some(row) = rows.next()? {
-        let (folder, hash, name): (_, Hash, String) = (folders.get(row.get(0)?)?, row.get(1)?, row.get(2)?);
-        let path = codec::drv_path(&folder, &hash, &name);
-        let path =
-            path.ok_or_else(|| JobError::Unreadable(format!("an input of derivation {id}: {name:?}")))?;
-        inputs.insert(path, lists.get(row.get(3)?)?.iter().cloned().collect());
+    let (mut inputs, mut last) = (BTreeMap::new(), 0);
+    let damaged = || JobError::Unreadable(format!("what derivation {id} needs"));
+    while let Some((input, outputs)) = codec::next_input(&mut packed, last).ok_or_else(damaged)? {
+        let row = query.query_row(params![input], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+        let (folder, hash, name): (i64, Hash, String) = row.optional()?.ok_or_else(damaged)?;
+        let path = codec::drv_path(&folders.get(folder)?, &hash, &name).ok_or_else(damaged)?;
+        inputs.insert(path, lists.get(outputs)?.iter().cloned().collect());
+        last = input;
     }
     Ok(inputs)
 }

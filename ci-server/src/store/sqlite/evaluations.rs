@@ -94,10 +94,12 @@ impl SqliteStore {
     }
 
     pub(super) fn open_evaluation(&self, key: &EvaluationKey) -> Result<EvaluationToken, StoreError> {
+        let doing = "begin an evaluation";
+        self.show_that_we_work(doing)?;
         let job = self.word(key.job.as_str())?;
         let (tree, settings) = (key.tree.as_str().to_owned(), key.settings.0);
         let (session, today) = (self.session, self.today());
-        self.write("begin an evaluation", Lane::Normal, move |tx| {
+        self.write(doing, Lane::Normal, move |tx| {
             let sql = "INSERT INTO evaluation (tree, job, settings, state, session, touched_day)
                        VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
             tx.prepare_cached(sql)?.execute(params![tree, job, settings, OPEN, session, today])?;

@@ -6,10 +6,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use service_kit::clock::Time;
-use sqlite_kit::rusqlite::{Connection, Rows, params, params_from_iter};
+use sqlite_kit::rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 use sqlite_kit::{Lane, Tx};
 
-use super::codec::Hash;
+use super::codec::{self, Hash};
 use super::runs::begin_anew;
 use super::schema::{DROPPED, OPEN, WHOLE};
 use super::{JobError, MS_PER_DAY, SqliteStore};
@@ -25,21 +25,21 @@ pub(super) const OLD_DRV: &str = "SELECT 1 FROM drv WHERE touched_day < ?1 LIMIT
 /// What is needed by itself, and the whole graph.
 pub(super) const ROOTS: &str =
     "SELECT drv FROM attr_value UNION SELECT before FROM job UNION SELECT after FROM job";
-pub(super) const ALL_DRVS: &str = "SELECT id, hash, touched_day FROM drv ORDER BY id";
-pub(super) const EDGES_BACKWARDS: &str = "SELECT user, input FROM edge ORDER BY user DESC, input DESC";
+pub(super) const ALL_DRVS: &str = "SELECT id, hash, touched_day, inputs FROM drv ORDER BY id DESC";
 
 impl SqliteStore {
     pub(super) fn forget_all(&self, older_than: Time) -> Result<Forgotten, StoreError> {
         let yesterday = self.clock.now().as_ms().saturating_sub(MS_PER_DAY);
         let before_ms = older_than.as_ms().min(yesterday);
         let day = before_ms.div_euclid(MS_PER_DAY);
+        let ended = self.end_lost(); // what cannot be looked at keeps nothing else from being forgotten
         let forgotten = Forgotten {
             runs: self.forget_runs(before_ms)?,
             evaluations: self.forget_evaluations(day)?,
             attrs: self.forget_values(day)?,
             drvs: self.forget_drvs(day)?,
         };
-        self.end_lost_runs()?;
+        ended?;
         Ok(forgotten)
     }
 
@@ -151,32 +151,28 @@ fn not_needed(conn: &Connection, day: i64) -> Result<Vec<i64>, JobError> {
     let rows = query.query_map([], |row| row.get::<_, Option<Hash>>(0))?;
     let roots: HashSet<Hash> = rows.filter_map(Result::transpose).collect::<Result<_, _>>()?;
     let mut query = conn.prepare_cached(ALL_DRVS)?;
-    let drvs = query.query_map([], |row| {
+    let mut drvs = query.query([])?;
+    let (mut needed, mut old) = (HashSet::new(), Vec::new());
+    while let Some(row) = drvs.next()? {
         let (id, hash, touched): (i64, Hash, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        Ok((id, touched >= day || roots.contains(&hash)))
-    })?;
-    let mut drvs: Vec<(i64, bool)> = drvs.collect::<Result<_, _>>()?;
-    let mut query = conn.prepare_cached(EDGES_BACKWARDS)?;
-    let mut edges = query.query([])?;
-    let mut edge: Option<(i64, i64)> = next(&mut edges)?;
-    for at in (0..drvs.len()).rev() {
-        let (user, is_needed) = drvs[at];
-        while let Some((of, input)) = edge.filter(|(of, _)| *of >= user) {
-            if of == user
-                && is_needed
-                && let Ok(at) = drvs.binary_search_by_key(&input, |(id, _)| *id)
-            {
-                drvs[at].1 = true;
-            }
-            edge = next(&mut edges)?;
+        if needed.remove(&id) || touched >= day || roots.contains(&hash) {
+            need(id, row.get_ref(3)?.as_blob().unwrap_or_default(), &mut needed)?;
+        } else {
+            old.push(id);
         }
     }
-    Ok(drvs.into_iter().rev().filter(|(_, is_needed)| !is_needed).map(|(id, _)| id).collect())
+    Ok(old)
 }
 
-fn next(edges: &mut Rows<'_>) -> Result<Option<(i64, i64)>, JobError> {
-    let Some(row) = edges.next()? else { return Ok(None) };
-    Ok(Some((row.get(0)?, row.get(1)?)))
+/// Adds what a derivation needs.
+fn need(id: i64, mut packed: &[u8], needed: &mut HashSet<i64>) -> Result<(), JobError> {
+    let mut last = 0;
+    let damaged = || JobError::Unreadable(format!("what derivation {id} needs"));
+    while let Some((input, _)) = codec::next_input(&mut packed, last).ok_or_else(damaged)? {
+        needed.insert(input);
+        last = input;
+    }
+    Ok(())
 }
 
 /// Takes derivations away, users first, but for those that were touched meanwhile, and those that these need: they are
@@ -188,17 +184,15 @@ fn delete_drvs(
     mut kept: HashSet<i64>,
 ) -> Result<(HashSet<i64>, u64), JobError> {
     let mut touched = tx.prepare_cached("SELECT 1 FROM drv WHERE id = ?1 AND touched_day >= ?2")?;
-    let mut inputs = tx.prepare_cached("SELECT input FROM edge WHERE user = ?1")?;
-    let mut unlink = tx.prepare_cached("DELETE FROM edge WHERE user = ?1")?;
+    let mut inputs = tx.prepare_cached("SELECT inputs FROM drv WHERE id = ?1")?;
     let mut delete = tx.prepare_cached("DELETE FROM drv WHERE id = ?1")?;
     let mut gone = 0;
     for id in drvs {
         if kept.contains(id) || touched.exists(params![id, day])? {
-            let needs = inputs.query_map(params![id], |row| row.get(0))?;
-            kept.extend(needs.collect::<Result<Vec<i64>, _>>()?);
+            let packed: Option<Vec<u8>> = inputs.query_row(params![id], |row| row.get(0)).optional()?;
+            need(*id, &packed.unwrap_or_default(), &mut kept)?;
             continue;
         }
-        unlink.execute(params![id])?;
         gone += delete.execute(params![id])? as u64;
     }
     Ok((kept, gone))

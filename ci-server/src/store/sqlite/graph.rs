@@ -1,10 +1,10 @@
-//! The whole graph, once through. Two readings go side by side over one view: derivations by id, and edges by the id of
-//! who has them. Nothing is gathered here; whoever asked keeps what they need.
+//! The whole graph, once through, by id. Rows of derivations go out with what they need, which came before. Only the ids
+//! that came are gathered here; whoever asked keeps what they need.
 
 use std::sync::Arc;
 
 use nix_types::System;
-use sqlite_kit::rusqlite::{Connection, Row, Rows};
+use sqlite_kit::rusqlite::{Connection, Row};
 
 use super::codec::{self, Hash};
 use super::words::{self, Read};
@@ -13,9 +13,7 @@ use crate::store::{DrvId, GraphSize, LoadedDrv, LoadedInput, StoreError};
 
 /// Every derivation that is stored whole, by id.
 pub(super) const DRVS: &str =
-    "SELECT id, folder, hash, name, system, flags, features FROM drv WHERE whole = 1 ORDER BY id";
-/// Every edge, by who has it.
-pub(super) const EDGES: &str = "SELECT user, input, outputs FROM edge ORDER BY user, input";
+    "SELECT id, folder, hash, name, system, flags, features, inputs FROM drv WHERE whole = 1 ORDER BY id";
 
 impl SqliteStore {
     pub(super) fn load(&self, each: &mut dyn FnMut(&LoadedDrv<'_>)) -> Result<GraphSize, StoreError> {
@@ -24,45 +22,41 @@ impl SqliteStore {
 }
 
 fn load(conn: &Connection, each: &mut dyn FnMut(&LoadedDrv<'_>)) -> Result<GraphSize, JobError> {
-    let (mut drvs, mut edges) = (conn.prepare_cached(DRVS)?, conn.prepare_cached(EDGES)?);
-    let mut drvs = drvs.query([])?;
-    let mut edges = Edges { rows: edges.query([])?, next: None, lists: Read::new(conn, "list", words::list) };
-    edges.step()?;
+    let mut query = conn.prepare_cached(DRVS)?;
+    let mut drvs = query.query([])?;
     let mut reading = Reading {
         folders: Read::new(conn, "folder", words::folder),
         systems: Read::new(conn, "system", words::system),
         lists: Read::new(conn, "list", words::list),
+        came: Vec::new(),
     };
     let (mut size, mut inputs) = (GraphSize::default(), Vec::new());
     while let Some(row) = drvs.next()? {
-        let id: i64 = row.get(0)?;
-        edges.of(id, &mut inputs)?;
+        reading.hand_over(row, &mut inputs, each)?;
         size.drvs += 1;
         size.edges += inputs.len() as u64;
-        reading.hand_over(id, row, &inputs, each)?;
     }
-    match edges.next {
-        None => Ok(size),
-        Some((user, ..)) => {
-            Err(JobError::Unreadable(format!("an edge of derivation {user}, which is not there")))
-        }
-    }
+    Ok(size)
 }
 
 struct Reading<'c> {
     folders: Read<'c, Arc<str>>,
     systems: Read<'c, System>,
     lists: Read<'c, Arc<[String]>>,
+    /// Ids of those that came, so in order.
+    came: Vec<i64>,
 }
 
 impl Reading<'_> {
     fn hand_over(
         &mut self,
-        id: i64,
         row: &Row<'_>,
-        inputs: &[LoadedInput],
+        inputs: &mut Vec<LoadedInput>,
         each: &mut dyn FnMut(&LoadedDrv<'_>),
     ) -> Result<(), JobError> {
+        let id: i64 = row.get(0)?;
+        self.inputs(id, row.get_ref(7)?.as_blob().unwrap_or_default(), inputs)?;
+        self.came.push(id);
         let hash: Hash = row.get(2)?;
         let name = row.get_ref(3)?.as_str().unwrap_or_default();
         let path = codec::drv_path(&self.folders.get(row.get(1)?)?, &hash, name);
@@ -73,38 +67,19 @@ impl Reading<'_> {
         };
         let traits = codec::traits(row.get(5)?, features);
         let system = self.systems.get(row.get(4)?)?;
-        each(&LoadedDrv { id: DrvId(id), path: &path, system: &system, traits: &traits, inputs });
-        Ok(())
-    }
-}
-
-struct Edges<'c> {
-    rows: Rows<'c>,
-    next: Option<(i64, i64, i64)>,
-    lists: Read<'c, Arc<[String]>>,
-}
-
-impl Edges<'_> {
-    fn step(&mut self) -> Result<(), JobError> {
-        self.next = match self.rows.next()? {
-            Some(row) => Some((row.get(0)?, row.get(1)?, row.get(2)?)),
-            None => None,
-        };
+        each(&LoadedDrv { id: DrvId(id), path: &path, system: &system, traits: &traits, inputs: &*inputs });
         Ok(())
     }
 
-    /// Those of a derivation, which all lead to lower ids.
-    fn of(&mut self, id: i64, inputs: &mut Vec<LoadedInput>) -> Result<(), JobError> {
+    /// What a derivation needs, all of which came before it.
+    fn inputs(&mut self, id: i64, mut packed: &[u8], inputs: &mut Vec<LoadedInput>) -> Result<(), JobError> {
         inputs.clear();
-        while let Some((user, input, outputs)) = self.next {
-            if user > id {
-                break;
-            }
-            if user < id || input >= id {
-                return Err(JobError::Unreadable(format!("an edge from derivation {user} to {input}")));
-            }
+        let mut last = 0;
+        let damaged = || JobError::Unreadable(format!("what derivation {id} needs"));
+        while let Some((input, outputs)) = codec::next_input(&mut packed, last).ok_or_else(damaged)? {
+            self.came.binary_search(&input).map_err(|_| damaged())?;
             inputs.push(LoadedInput { drv: DrvId(input), outputs: self.lists.get(outputs)? });
-            self.step()?;
+            last = input;
         }
         Ok(())
     }

@@ -123,7 +123,7 @@ impl SqliteStore {
             _thread: thread,
         };
         // On a thread of its own: who opens a store may be driving an async runtime, where waiting is forbidden.
-        let ended = std::thread::scope(|scope| scope.spawn(|| store.end_lost_runs()).join());
+        let ended = std::thread::scope(|scope| scope.spawn(|| store.end_lost()).join());
         if let Err(error) = ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
             // They stay open until then, which holds nobody up.
             tracing::warn!("{}; the next start tries again", chain(&error));

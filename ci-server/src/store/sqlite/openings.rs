@@ -1,7 +1,8 @@
-//! Which openings of the store are alive, in this process and in others. Each that begins runs holds the lock of a file of
-//! its own, beside the database, until it is closed or its process ends, however it ends; so a run that is open belongs to
-//! somebody who is at work on it, or it is lost. Nothing is said here about evaluations: nobody sees those that are open.
+//! Which openings of the store are alive, in this process and in others. Each that begins runs or evaluations holds the
+//! lock of a file of its own, beside the database, until it is closed or its process ends, however it ends; so a run or an
+//! evaluation that is open belongs to somebody who is at work on it, or it is lost.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -14,21 +15,24 @@ use sqlite_kit::rusqlite::params;
 
 use super::SqliteStore;
 use super::runs::LOST;
+use super::schema::{DROPPED, OPEN};
 use crate::store::{Fault, StoreError};
 
-const DOING: &str = "end runs whose process is gone";
+const DOING: &str = "end what a process that is gone was at work on";
 /// What the folder of locks is called, behind the name of the database.
 const FOLDER: &str = "-openings";
 
 /// Those that have begun a run and have not ended it.
 pub(super) const AT_WORK: &str = "SELECT DISTINCT session FROM run WHERE how IS NULL";
+/// Those that have begun an evaluation and have not closed it.
+const EVALUATE: &str = "SELECT DISTINCT session FROM evaluation WHERE state = ?1";
 
 /// The locks of all openings of a database, and this one's.
 #[derive(Debug)]
 pub(super) struct Openings {
     folder: PathBuf,
     own: i64,
-    /// Held once a run has been begun.
+    /// Held once a run or an evaluation has been begun.
     lock: Mutex<Option<File>>,
 }
 
@@ -61,7 +65,7 @@ impl Openings {
         }
     }
 
-    /// Is an opening that has begun a run still there? Of one that is not, nothing is left afterwards.
+    /// Is an opening that has begun something still there? Of one that is not, nothing is left afterwards.
     fn is_alive(&self, opening: i64) -> io::Result<bool> {
         if opening == self.own {
             return Ok(true);
@@ -107,17 +111,19 @@ impl Drop for Openings {
 }
 
 impl SqliteStore {
-    /// Before the first run is begun: who looks at it finds that somebody is at work.
+    /// Before the first run or evaluation is begun: who looks at it finds that somebody is at work.
     pub(super) fn show_that_we_work(&self, doing: &str) -> Result<(), StoreError> {
         self.openings.show().map_err(|error| self.disk(doing, error))
     }
 
-    /// Ends open runs of openings that are gone, and removes what these have left.
-    pub(super) fn end_lost_runs(&self) -> Result<(), StoreError> {
-        let at_work: Vec<i64> = self.read(DOING, |conn| {
-            let mut query = conn.prepare_cached(AT_WORK)?;
-            let rows = query.query_map([], |row| row.get(0))?;
-            Ok(rows.collect::<Result<_, _>>()?)
+    /// Ends open runs of openings that are gone, drops their open evaluations, and removes what these have left.
+    pub(super) fn end_lost(&self) -> Result<(), StoreError> {
+        let at_work: BTreeSet<i64> = self.read(DOING, |conn| {
+            let (mut runs, mut evaluations) = (conn.prepare_cached(AT_WORK)?, conn.prepare_cached(EVALUATE)?);
+            let runs = runs.query_map([], |row| row.get(0))?;
+            Ok(runs
+                .chain(evaluations.query_map(params![OPEN], |row| row.get(0))?)
+                .collect::<Result<_, _>>()?)
         })?;
         for opening in at_work {
             if self.openings.is_alive(opening).map_err(|error| self.disk(DOING, error))? {
@@ -128,10 +134,12 @@ impl SqliteStore {
                 // One that was begun again meanwhile is another opening's.
                 let sql = "UPDATE run SET how = ?2, closed_ms = ?3 WHERE session = ?1 AND how IS NULL";
                 tx.prepare_cached(sql)?.execute(params![opening, LOST, now])?;
+                let sql = "UPDATE evaluation SET state = ?2 WHERE session = ?1 AND state = ?3";
+                tx.prepare_cached(sql)?.execute(params![opening, DROPPED, OPEN])?;
                 Ok(())
             })?;
         }
-        // Those that were killed without an open run.
+        // Those that were killed with nothing open.
         for opening in self.openings.all().map_err(|error| self.disk(DOING, error))? {
             self.openings.is_alive(opening).map_err(|error| self.disk(DOING, error))?;
         }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use sqlite_kit::rusqlite::Connection;
 
-use super::forget::{ALL_DRVS, EDGES_BACKWARDS, OLD_DRV, OLD_VALUES, ROOTS, USED_VALUES};
-use super::graph::{DRVS, EDGES};
+use super::forget::{ALL_DRVS, OLD_DRV, OLD_VALUES, ROOTS, USED_VALUES};
+use super::graph::DRVS;
 use super::openings::AT_WORK;
 use super::schema::MIGRATIONS;
 
@@ -22,8 +22,7 @@ const SOURCES: [&str; 9] = [
     include_str!("words.rs"),
 ];
 /// They look at everything: a graph that is loaded, what is looked for to be forgotten, and an index of the few open runs.
-const WHOLE_TABLES: [&str; 9] =
-    [DRVS, EDGES, OLD_DRV, OLD_VALUES, USED_VALUES, ROOTS, ALL_DRVS, EDGES_BACKWARDS, AT_WORK];
+const WHOLE_TABLES: [&str; 7] = [DRVS, OLD_DRV, OLD_VALUES, USED_VALUES, ROOTS, ALL_DRVS, AT_WORK];
 
 /// Every string in the sources that begins like a statement.
 fn statements() -> Vec<String> {

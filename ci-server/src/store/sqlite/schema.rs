@@ -2,8 +2,8 @@
 //!
 //! Times are wall-clock milliseconds since 1970, days are counted from there too. `word` holds text that many rows
 //! share (systems, names of jobs, folders of stores, lists of features and outputs); its rows are never deleted. A
-//! store path is the 20 bytes of its hash, its name, and the word of its folder. Edges have no foreign keys: they are
-//! written with ids that the same transaction looked up, and go with the derivation that has them. An index is here when a
+//! store path is the 20 bytes of its hash, its name, and the word of its folder. What a
+//! derivation needs stands packed in its own row (see `codec`), with ids that the same transaction looked up. An index is here when a
 //! statement uses it, which `plans` proves; the next migration brings those of the next statements.
 
 use sqlite_kit::Migration;
@@ -15,6 +15,7 @@ pub(crate) const APPLICATION_ID: u32 = 0x656b_6143;
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "the CI", sql: CI },
     Migration { version: 2, name: "who is at work on a run", sql: AT_WORK },
+    Migration { version: 3, name: "what a derivation needs, in its row", sql: INPUTS },
 ];
 
 /// States of an evaluation.
@@ -159,6 +160,14 @@ CREATE TABLE drv_state (
   state INTEGER NOT NULL,
   PRIMARY KEY (drv, domain)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// A row for each need took most of the time and room. What was stored so is read once more from the files of the
+/// derivations when it is needed; until then they are not whole.
+const INPUTS: &str = "
+ALTER TABLE drv ADD COLUMN inputs BLOB NOT NULL DEFAULT x'';
+UPDATE drv SET whole = 0;
+DROP TABLE edge;
 ";
 
 /// Runs that were begun before count as those of an opening that is gone.

@@ -68,7 +68,7 @@ pub(crate) struct World {
     run: Option<StoredRun>,
     rows: Vec<JobRow>,
     evaluation: Option<Evaluation>,
-    graph: GraphSize,
+    pub(crate) graph: GraphSize,
 }
 
 pub(crate) fn world(store: &dyn Store) -> World {

@@ -10,10 +10,12 @@ use service_kit::clock::{Clock, Time};
 use test_kit::proc::{Guard, this_test_binary};
 use test_kit::wait;
 
-use super::rows::{run_key, trigger};
+use super::rows::{attr, key, run_key, trigger};
 
 const FILE: &str = "EKA_TEST_LOST_FILE";
 const KEY: &str = "EKA_TEST_LOST_KEY";
+/// Begins an evaluation too.
+const EVALUATES: &str = "EKA_TEST_LOST_EVALUATES";
 /// Ends its run before it waits to be killed.
 const ENDS: &str = "EKA_TEST_LOST_ENDS";
 const SOON: Duration = Duration::from_secs(60);
@@ -36,6 +38,9 @@ fn a_process_that_is_at_work() {
     let key = std::env::var(KEY).unwrap();
     let store = open(&file);
     let run = store.begin_run(&RunKey::new(&*key).unwrap(), &trigger()).unwrap();
+    if std::env::var_os(EVALUATES).is_some() {
+        evaluate(&store);
+    }
     if std::env::var_os(ENDS).is_some() {
         store.close_run(run, &RunEnd::Cancelled).unwrap();
     }
@@ -52,6 +57,12 @@ fn at_work(command: &mut Command, file: &Path, key: &str) -> (Guard, RunId) {
         run.is_some()
     });
     (child, RunId(run.unwrap()))
+}
+
+/// Half of one.
+fn evaluate(store: &SqliteStore) {
+    let token = store.begin_evaluation(&key(1, "packages")).unwrap();
+    store.add_attrs(token, 0, &[attr(&["one"], 1)], &[]).unwrap();
 }
 
 fn locks(file: &Path) -> usize {
@@ -83,6 +94,27 @@ fn a_killed_processs_run_is_lost_and_a_living_ones_is_not() {
     drop(store);
     assert_eq!(locks(&file), 0);
     assert_eq!(end(&open(&file), second), Some(RunEnd::Lost));
+}
+
+#[test]
+fn what_a_killed_process_was_evaluating_is_taken_away_and_what_a_living_one_is_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ci.db");
+    let (mut one, _) = at_work(child(&file, "one").env(EVALUATES, "1"), &file, "one");
+    let (mut other, _) = at_work(child(&file, "other").env(EVALUATES, "1"), &file, "other");
+    let store = open(&file);
+    let taken_away = || store.forget(Time::from_ms(0)).unwrap().evaluations;
+    // One that has begun no run.
+    let third = open(&file);
+    evaluate(&third);
+    assert_eq!((taken_away(), locks(&file)), (0, 3));
+    one.kill().unwrap();
+    assert_eq!((taken_away(), locks(&file)), (1, 2));
+    other.kill().unwrap();
+    drop(open(&file));
+    assert_eq!((taken_away(), locks(&file)), (1, 1));
+    drop(third);
+    assert_eq!((taken_away(), locks(&file)), (1, 0));
 }
 
 /// As programs do that open their store when their runtime is there.

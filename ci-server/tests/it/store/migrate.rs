@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use ci_server::store::{Class, RunEnd, SqlitePlace, SqliteStore, Store, StoreError};
+use ci_server::store::{Class, GraphSize, RunEnd, SqlitePlace, SqliteStore, Store, StoreError};
 use service_kit::clock::Clock;
 use sqlite_kit::rusqlite::Connection;
 use test_kit::proc::{Guard, this_test_binary};
@@ -13,7 +13,7 @@ use test_kit::vfs::{Fault, Shim};
 
 use super::Sqlite;
 use super::crash::{assert_sound, commands_of_a_run, world};
-use super::rows::{run_key, trigger};
+use super::rows::{chain, drv_path, run_key, trigger};
 
 const DIES_AT: &str = "EKA_TEST_MAKING_DIES_AT";
 const FILE: &str = "EKA_TEST_MAKING_FILE";
@@ -79,8 +79,8 @@ fn a_filled_file_is_the_same_after_each_start() {
     assert_sound(&there.place().path);
 }
 
-/// From before it was known who is at work on a run, and which failures are gone: runs that were open are lost, everything
-/// else is as it was.
+/// From before it was known who is at work on a run, and which failures are gone, and when each need had a row: runs that
+/// were open are lost, derivations are to be given once more, and everything else is as it was.
 #[test]
 fn a_filled_file_of_the_first_version_is_brought_up_to_date() {
     let there = Sqlite::new();
@@ -93,6 +93,10 @@ fn a_filled_file_of_the_first_version_is_brought_up_to_date() {
     change(
         &file,
         "DROP INDEX run_at_work; ALTER TABLE run DROP COLUMN session; PRAGMA user_version = 1;
+         ALTER TABLE drv DROP COLUMN inputs; INSERT INTO drv_state VALUES (3, 0, 1);
+         CREATE TABLE edge (user INTEGER NOT NULL, input INTEGER NOT NULL, outputs INTEGER NOT NULL,
+           PRIMARY KEY (user, input)) STRICT, WITHOUT ROWID;
+         INSERT INTO edge SELECT id, id - 1, 1 FROM drv WHERE id > 1;
          UPDATE run SET comparison = replace(comparison, ',\"removed\":[]', '');",
     );
     let conn = sqlite_kit::open_foreign_read_only(&file).unwrap();
@@ -100,7 +104,17 @@ fn a_filled_file_of_the_first_version_is_brought_up_to_date() {
     assert_eq!(conn.query_row(known, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
     drop(conn);
     let store = there.store();
+    let mut now = world(&store);
+    assert_eq!(now.graph, GraphSize::default());
+    now.graph = before.graph;
+    assert_eq!(now, before);
+    let state = |store: &SqliteStore| store.drv(&drv_path(2)).unwrap().unwrap();
+    assert_eq!((state(&store).record, state(&store).states.len()), (None, 1));
+    for chunk in chain(before.graph.drvs).chunks(7) {
+        store.add_drvs(chunk).unwrap();
+    }
     assert_eq!(world(&store), before);
+    assert_eq!(state(&store).states.len(), 1, "it goes along with its derivation");
     assert!(matches!(store.run(open).unwrap().unwrap().end, Some((RunEnd::Lost, _))));
     drop(store);
     let fresh = Sqlite::new();
@@ -149,7 +163,7 @@ fn a_row_that_cannot_be_read_is_said_to_be_damaged() {
     commands_of_a_run(&there.store()).unwrap();
     change(&there.place().path, "UPDATE drv SET outputs = x'ff' WHERE id = 5; DELETE FROM drv WHERE id = 9;");
     let store = there.store();
-    let error = store.drv(&super::rows::drv_path(4)).unwrap_err();
+    let error = store.drv(&drv_path(4)).unwrap_err();
     assert_eq!(error.class(), Class::Damaged);
     assert!(
         error.to_string().contains("outputs of derivation 5") && error.to_string().contains("backup"),
