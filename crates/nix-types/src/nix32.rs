@@ -35,6 +35,12 @@ pub const fn encoded_len(bytes: usize) -> usize {
 #[must_use]
 pub fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(encoded_len(bytes.len()));
+    push(&mut text, bytes);
+    text
+}
+
+/// Adds the bytes in base 32 to a text.
+pub fn push(text: &mut String, bytes: &[u8]) {
     for group in bytes.chunks(BYTES).rev() {
         let mut bits = [0; 8];
         bits[..group.len()].copy_from_slice(group);
@@ -43,7 +49,6 @@ pub fn encode(bytes: &[u8]) -> String {
             text.push(char::from(DIGITS[(bits >> (5 * number) & 31) as usize]));
         }
     }
-    text
 }
 
 /// The bytes a text stands for.

@@ -31,7 +31,19 @@ pub(crate) fn hash_of(path: &StorePath) -> Option<Hash> {
 
 /// The path of a derivation whose name is given without `.drv`.
 pub(crate) fn drv_path(folder: &str, hash: &[u8], name: &str) -> Option<DrvPath> {
-    DrvPath::parse_str(&format!("{folder}/{}-{name}.drv", nix32::encode(hash))).ok()
+    DrvPath::parse_str(&path_of(folder, hash, &[name, ".drv"])).ok()
+}
+
+/// A path whose name is these texts together.
+fn path_of(folder: &str, hash: &[u8], name: &[&str]) -> String {
+    let parts = name.iter().map(|part| part.len()).sum::<usize>();
+    let mut path = String::with_capacity(folder.len() + nix32::encoded_len(hash.len()) + parts + 2);
+    path.push_str(folder);
+    path.push('/');
+    nix32::push(&mut path, hash);
+    path.push('-');
+    name.iter().for_each(|part| path.push_str(part));
+    path
 }
 
 /// Traits without their features.
@@ -96,16 +108,16 @@ pub(crate) fn unpack_outputs(
         let path = match byte(&mut packed)? {
             NO_PATH => None,
             USUAL => {
-                let hash = nix32::encode(take(&mut packed, HASH_BYTES)?);
+                let hash = take(&mut packed, HASH_BYTES)?;
                 let text = match name {
-                    "out" => format!("{folder}/{hash}-{drv_name}"),
-                    other => format!("{folder}/{hash}-{drv_name}-{other}"),
+                    "out" => path_of(folder, hash, &[drv_name]),
+                    other => path_of(folder, hash, &[drv_name, "-", other]),
                 };
                 Some(StorePath::parse_str(&text).ok()?)
             }
             NAMED => {
-                let hash = nix32::encode(take(&mut packed, HASH_BYTES)?);
-                Some(StorePath::parse_str(&format!("{folder}/{hash}-{}", text(&mut packed)?)).ok()?)
+                let hash = take(&mut packed, HASH_BYTES)?;
+                Some(StorePath::parse_str(&path_of(folder, hash, &[text(&mut packed)?])).ok()?)
             }
             ELSEWHERE => Some(StorePath::parse_str(text(&mut packed)?).ok()?),
             _ => return None,
