@@ -18,7 +18,7 @@ use service_kit::clock::Clock;
 use service_kit::lock::is_at;
 use tokio::task::spawn_blocking;
 
-use super::links::{LEADS_OUT, Links, leading_out};
+use super::links::{self, Links};
 use super::listing::{self, Entry, Kind, refused};
 use super::mirror::own;
 use super::{Bounds, CheckoutError, Mirror, door, write};
@@ -252,8 +252,8 @@ impl Mirror {
         }
         let entries = Arc::new(self.listed(&tree).await?);
         let links = self.targets(&tree, &entries).await?;
-        if let Some(index) = leading_out(&links).first() {
-            return Err(refused(tree.as_str(), &links[*index].0, LEADS_OUT.to_owned()));
+        if let Some((index, why)) = links::refused(&links).first() {
+            return Err(refused(tree.as_str(), &links[*index].0, (*why).to_owned()));
         }
         let bytes = disk_bytes(&entries);
         let places = places.clone();

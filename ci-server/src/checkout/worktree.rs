@@ -17,7 +17,7 @@ use tokio::task::spawn_blocking;
 use super::error::shown;
 use super::git::Command;
 use super::hash::{Folder, Format, unhex};
-use super::links::{LEADS_OUT, Links, leading_out};
+use super::links::{self, Links};
 use super::listing::{Count, Entry, Kind, LINK_BYTES_MAX, refused};
 use super::local::Layout;
 use super::odd::{self, Odd, Searching};
@@ -379,13 +379,13 @@ impl Look {
         entries: &mut Vec<Entry>,
         links: &mut Links,
     ) -> Result<(), CheckoutError> {
-        let out = leading_out(links);
-        for index in out.into_iter().rev() {
+        for (index, why) in links::refused(links).into_iter().rev() {
             let (path, _) = links.remove(index);
             if found.get(&path) != Some(&Known::Not) {
-                return Err(refused(WORK_TREE, &path, LEADS_OUT.to_owned()));
+                return Err(refused(WORK_TREE, &path, why.to_owned()));
             }
-            self.leave_out(&path, "is a link that leads out of the repository, and is not tracked");
+            let why = why.split(';').next().unwrap_or(why);
+            self.leave_out(&path, &format!("{why}, and is not tracked"));
             entries.retain(|entry| entry.path != path);
         }
         Ok(())

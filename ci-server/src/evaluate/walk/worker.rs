@@ -215,7 +215,12 @@ fn follow(
                             if kind == ErrorKind::Garbage && is_inside { ErrorKind::Crashed } else { kind }
                         },
                     );
-                hall.tell(Event::Error(Box::new(message::error(path, kind, said))));
+                let mut error = message::error(path, kind, said);
+                if ended == Some(Ended::Output) {
+                    let most = phase.request.limits.output_bytes >> 20;
+                    error.message = format!("it prints more than {most} MiB while it is evaluated");
+                }
+                hall.tell(Event::Error(Box::new(error)));
             }
             Err(error) => hall.tell(Event::Error(error)),
         }
@@ -286,6 +291,7 @@ struct Ear<'a, 's> {
     /// A job whose meta is still to come.
     job: Option<Box<Attr>>,
     said: Said,
+    /// Bytes since it began with a place, its results aside.
     printed: u64,
     /// Has it told anything at all?
     has_heard: bool,
@@ -348,6 +354,7 @@ impl<'a, 's> Ear<'a, 's> {
             }
             Heard::Begins(names) => {
                 self.said.clear();
+                self.printed = 0;
                 if let Ok(path) = path_of(self.phase, place, names)
                     && !path.is_root()
                 {

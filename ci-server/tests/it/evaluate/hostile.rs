@@ -90,8 +90,23 @@ in {{
     let told = world.evaluate(&request, &Pass::ReadOnly).await;
     assert_eq!(told.paths(), ["a", "c"]);
     assert_eq!(told.errors["b"].kind, ErrorKind::TooLarge);
+    assert_eq!(told.errors["b"].message, "it prints more than 1 MiB while it is evaluated");
     let trace = &told.errors["d"].trace;
     assert!(!trace.chars().any(|c| c.is_control() && c != '\n' && c != '\t'), "{trace:?}");
+}
+
+/// Many that print a good deal each: none is blamed for what the others printed before it.
+#[tokio::test]
+async fn each_attribute_may_print_as_much_as_any() {
+    let world = World::new();
+    world.write("default.nix", &format!(r#"let {LIB}
+  loud = value: builtins.foldl' (all: n: builtins.trace "noise ${{toString n}} {noise}" all) value (builtins.genList (n: n) 400);
+in builtins.listToAttrs (builtins.genList (n: {{ name = "n${{toString n}}"; value = loud (drv "n${{toString n}}" {{ }}); }}) 12)"#,
+        noise = "x".repeat(1_000)));
+    let mut request = world.request();
+    request.limits.output_bytes = 1 << 20;
+    let told = world.evaluate(&request, &Pass::ReadOnly).await;
+    assert_eq!((told.paths().len(), told.errors.len()), (12, 0), "{:?}", told.errors.keys());
 }
 
 /// A set that is different each time it is looked at ends, and nothing is told twice.
