@@ -1,6 +1,7 @@
 //! Several threads over one list of what is still to be read. Each takes a handful, reads and parses it without holding
 //! the lock, and puts back what it found that nobody had seen. A derivation that cannot be used is put aside, and
-//! nothing below it is looked at on its account. What is held is bounded by number, and by the bytes of the names in it.
+//! nothing below it is looked at on its account. What is held is bounded by number, and by the bytes of the names in it;
+//! large files are read one at a time.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -16,8 +17,9 @@ use super::{DRVS_MAX, DrvsError, Unusable};
 
 /// Derivations that a thread takes at once: few enough that no thread starves at a narrow place.
 const HANDFUL: usize = 16;
-/// A buffer larger than this is not kept for the next file.
-const BUFFER_KEPT_BYTES: usize = 4 << 20;
+/// A larger file is read by one thread at a time, and its buffer is not kept for the next: what a file says takes some
+/// times as much memory as it has bytes.
+const LARGE_BYTES: usize = 4 << 20;
 
 /// What there is, in no order.
 #[derive(Default)]
@@ -44,6 +46,8 @@ struct Shared<'a> {
     is_known: &'a (dyn Fn(&DrvPath) -> bool + Sync),
     cancelled: &'a AtomicBool,
     held_max: u64,
+    /// Held by who reads a large file.
+    large: Mutex<()>,
 }
 
 /// Everything below `roots` that is not known, with at most so many bytes of names.
@@ -55,7 +59,7 @@ pub(super) fn read_all(
     held_max: u64,
 ) -> Result<Found, DrvsError> {
     let (state, news) = (Mutex::new(State::default()), Condvar::new());
-    let shared = Shared { state, news, is_known, cancelled, held_max };
+    let shared = Shared { state, news, is_known, cancelled, held_max, large: Mutex::default() };
     shared.add(roots.iter().cloned());
     std::thread::scope(|scope| {
         for _ in 1..threads {
@@ -96,7 +100,7 @@ impl Shared<'_> {
             let mut found = Found { read: Vec::with_capacity(handful.len()), ..Found::default() };
             let (mut held, mut failed) = (0, None);
             for drv in handful {
-                match record(&drv, &mut buffer) {
+                match self.record(&drv, &mut buffer) {
                     Ok(record) => {
                         held += names_bytes(&record);
                         found.read.push(record);
@@ -108,12 +112,27 @@ impl Shared<'_> {
                     }
                 }
                 found.bytes += buffer.len() as u64;
-                if buffer.capacity() > BUFFER_KEPT_BYTES {
+                if buffer.capacity() > LARGE_BYTES {
                     buffer = Vec::new();
                 }
             }
             self.put(found, held, failed);
         }
+    }
+
+    fn record(&self, drv: &DrvPath, buffer: &mut Vec<u8>) -> Result<DrvRecord, DrvsError> {
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => DrvsError::Gone(drv.clone()),
+            _ => DrvsError::Read { drv: drv.clone(), source },
+        };
+        buffer.clear();
+        let file = File::open(drv.as_str()).map_err(failed)?;
+        let is_large = file.metadata().map_err(failed)?.len() > LARGE_BYTES as u64;
+        let _alone = is_large.then(|| self.large.lock().unwrap_or_else(PoisonError::into_inner));
+        file.take(DRV_BYTES_MAX as u64 + 1).read_to_end(buffer).map_err(failed)?;
+        let view =
+            derivation::view(buffer).map_err(|source| DrvsError::Parse { drv: drv.clone(), source })?;
+        DrvRecord::of(drv.clone(), &view).map_err(|source| DrvsError::Record { drv: drv.clone(), source })
     }
 
     /// Puts back what a handful came to.
@@ -185,23 +204,6 @@ fn names_bytes(drv: &DrvRecord) -> u64 {
     (own + inputs.chain(outputs).chain(features).sum::<usize>()) as u64
 }
 
-fn record(drv: &DrvPath, buffer: &mut Vec<u8>) -> Result<DrvRecord, DrvsError> {
-    buffer.clear();
-    let read =
-        File::open(drv.as_str()).and_then(|file| file.take(DRV_BYTES_MAX as u64 + 1).read_to_end(buffer));
-    if let Err(source) = read {
-        return Err(match source.kind() {
-            io::ErrorKind::NotFound => DrvsError::Gone(drv.clone()),
-            _ => DrvsError::Read { drv: drv.clone(), source },
-        });
-    }
-    let view = match derivation::view(buffer) {
-        Ok(view) => view,
-        Err(source) => return Err(DrvsError::Parse { drv: drv.clone(), source }),
-    };
-    DrvRecord::of(drv.clone(), &view).map_err(|source| DrvsError::Record { drv: drv.clone(), source })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,5 +228,20 @@ mod tests {
             2 * below.as_str().len() + root.as_str().len() + 3 * "out".len() + 2 * "x86_64-linux".len();
         assert_eq!(walk(names as u64).unwrap().read.len(), 2);
         assert!(matches!(walk(names as u64 - 1), Err(DrvsError::TooLarge)));
+    }
+
+    #[test]
+    fn large_files_among_small_ones_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut roots = Vec::new();
+        for n in 0..8 {
+            let path = dir.path().join(format!("0000000000000000000000000000000{n}-d.drv"));
+            let arg = "x".repeat(if n % 2 == 0 { LARGE_BYTES + 1 } else { 1 });
+            let text = format!(r#"Derive([("out","","","")],[],[],"x86_64-linux","/bin/sh",["{arg}"],[])"#);
+            std::fs::write(&path, text).unwrap();
+            roots.push(path.to_str().unwrap().parse().unwrap());
+        }
+        let found = read_all(4, &roots, &|_| false, &AtomicBool::new(false), 1 << 20).unwrap();
+        assert_eq!((found.read.len(), found.unusable.len()), (8, 0));
     }
 }

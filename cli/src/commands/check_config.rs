@@ -98,21 +98,37 @@ fn link_on_the_way(folder: &Path, path: &str) -> Option<String> {
     None
 }
 
-/// Files of jobs that are not there, at the places where they are named.
+/// Files of jobs that `run` would not look at, at the places where they are named.
 fn absent_files(folder: &Path, config: &RepositoryConfig, bytes: &[u8]) -> Vec<Finding> {
-    let absent =
-        config.jobs.iter().filter(|(_, job)| job.enabled && !folder.join(job.file.as_str()).is_file());
-    absent
-        .map(|(name, job)| {
-            let what = format!("there is no file {} in this checkout", job.file);
-            ci_model::config::finding_at(
-                bytes,
-                &["jobs", name.as_str(), "file"],
-                &what,
-                "write it, or name another",
-            )
-        })
-        .collect()
+    let wrong = |(name, what, remedy): (&str, String, &str)| {
+        ci_model::config::finding_at(bytes, &["jobs", name, "file"], &what, remedy)
+    };
+    let jobs = config.jobs.iter().filter(|(_, job)| job.enabled);
+    let found = jobs.filter_map(|(name, job)| {
+        let (file, path) = (&job.file, folder.join(job.file.as_str()));
+        if !is_expression(&path) {
+            let what = format!("there is no file {file} in this checkout");
+            Some((name.as_str(), what, "write it, or name another"))
+        } else if leads_out(folder, &path) {
+            let what = format!("{file} leads out of this checkout");
+            Some((name.as_str(), what, "put the file itself there, or name another"))
+        } else {
+            None
+        }
+    });
+    found.map(wrong).collect()
+}
+
+/// Is it a file, or a folder that Nix takes for the `default.nix` in it?
+fn is_expression(path: &Path) -> bool {
+    if path.is_dir() { path.join("default.nix").is_file() } else { path.is_file() }
+}
+
+fn leads_out(folder: &Path, path: &Path) -> bool {
+    match (path.canonicalize(), folder.canonicalize()) {
+        (Ok(real), Ok(folder)) => !real.starts_with(folder),
+        _ => true, // it was there a moment ago
+    }
 }
 
 fn of_file(what: String, remedy: &str) -> Finding {
