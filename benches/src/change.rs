@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use ci_model::attr::{Attr, Meta};
-use ci_model::diff::{NoFacts, compare};
+use ci_model::diff::{NoFacts, Outputs, compare};
 use ci_model::flow::{Evaluation, EvaluationCost};
 use ci_model::graph::{Graph, NodeId, NodeSet};
 use nix_types::{AttrPath, DrvPath, System};
@@ -70,12 +70,12 @@ fn comparison(rows: &DrvGraph, sides: &Sides) -> Result<(f64, String), BenchErro
     let mut said = String::new();
     for _ in 0..SAMPLES {
         let begun = Instant::now();
-        let comparison =
-            compare(std::slice::from_ref(&base), std::slice::from_ref(&head), &sides.graph, &NoFacts);
+        let (base, head) = (std::slice::from_ref(&base), std::slice::from_ref(&head));
+        let comparison = compare(base, head, &sides.graph, &Outputs::default(), &NoFacts);
         took.push(ms(begun.elapsed()));
         said = format!(
             "{} attributes, {} of them changed, {} derivations to build, {} causes",
-            head.attrs.len(),
+            head[0].attrs.len(),
             comparison.changes.len(),
             comparison.totals().to_build(),
             comparison.root_causes_total

@@ -18,9 +18,10 @@ use service_kit::shutdown::Stop;
 use service_kit::telemetry::chain;
 
 use super::evaluations::{BUSY_TRIES, instantiate, learn_messages};
+use super::facts::Files;
 use super::graphs::Known;
 use super::plan::Planned;
-use super::{Request, RunError, Sides, Told, facts, first_line};
+use super::{Request, RunError, Sides, Told, first_line};
 use crate::evaluate::{is_busy, may_pass};
 
 /// How often derivations are written again that were collected before they were read.
@@ -265,9 +266,9 @@ impl Explain<'_, '_> {
         let head = graph.closure_of(&ids(graph, &self.sides.head));
         let mut differing: Vec<NodeId> = head.minus(&base).iter().collect();
         differing.extend(base.minus(&head).iter());
-        let (facts, left_out) = facts::read(differing.into_iter().map(|id| graph.path(id)));
+        let files = Files::of(differing.into_iter().map(|id| graph.path(id)));
         let (of_base, of_head) = (self.whole(Side::Base), self.whole(Side::Head));
-        let comparison = diff::compare(&of_base, &of_head, graph, &facts);
+        let comparison = diff::compare(&of_base, &of_head, graph, &self.known.outputs, &files);
         let mut warnings = self.passed_over();
         if let Some(first) = self.gone.first() {
             warnings.push(format!(
@@ -275,9 +276,10 @@ impl Explain<'_, '_> {
                 self.gone.len()
             ));
         }
+        let left_out = files.left_out();
         if left_out > 0 {
             warnings.push(format!(
-                "{} could not be looked into, so root causes may lie further down.",
+                "{} could not be looked into, so root causes among them may not be told.",
                 if left_out == 1 {
                     "1 derivation that differs".to_owned()
                 } else {

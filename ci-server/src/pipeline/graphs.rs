@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ci_model::diff::{Outputs, output_hashes};
 use ci_model::drv::DrvRecord;
 use ci_model::graph::{Graph, NodeFacts, NodeId};
 use nix_types::DrvPath;
@@ -20,6 +21,8 @@ use crate::store::{CHUNK_MAX, DrvId, Store};
 /// A graph that is also in the store.
 pub(super) struct Known {
     pub(super) graph: Graph,
+    /// What each node of the graph makes.
+    pub(super) outputs: Outputs,
     store: Arc<dyn Store>,
     /// What was left out of the graph, and the derivation that is why.
     left_out: HashMap<DrvPath, DrvPath>,
@@ -32,8 +35,8 @@ impl Known {
     pub(super) async fn load(store: &Arc<dyn Store>) -> Result<Self, RunError> {
         let store = Arc::clone(store);
         let loading = spawn_blocking(move || {
-            let (mut graph, mut nodes): (Graph, HashMap<DrvId, NodeId>) = Default::default();
-            let mut inputs = Vec::new();
+            let (mut graph, mut outputs) = (Graph::default(), Outputs::default());
+            let (mut nodes, mut inputs) = (HashMap::<DrvId, NodeId>::new(), Vec::new());
             store.load_graph(&mut |drv| {
                 inputs.clear();
                 inputs.extend(drv.inputs.iter().filter_map(|input| nodes.get(&input.drv).copied()));
@@ -44,9 +47,11 @@ impl Known {
                     prefers_local: drv.traits.prefers_local,
                     features: drv.traits.required_features.clone(),
                 };
-                nodes.insert(drv.id, graph.insert(drv.path, facts, &inputs));
+                let id = graph.insert(drv.path, facts, &inputs);
+                outputs.add(id, drv.outputs);
+                nodes.insert(drv.id, id);
             })?;
-            Ok(Self { graph, store, left_out: HashMap::new(), unusable: BTreeMap::new() })
+            Ok(Self { graph, outputs, store, left_out: HashMap::new(), unusable: BTreeMap::new() })
         });
         loading.await.expect("loading a graph does not panic: it returns its errors")
     }
@@ -69,11 +74,11 @@ impl Known {
     /// Adds these and all they need, but for what cannot be used and what needs that. Nothing of them when some are gone.
     pub(super) async fn add(&mut self, roots: Vec<DrvPath>, stop: &Stop) -> Result<(), RunError> {
         let cancelled = Arc::new(AtomicBool::new(false));
-        let (seen, store, mut graph) =
-            (Arc::clone(&cancelled), Arc::clone(&self.store), std::mem::take(&mut self.graph));
+        let (seen, store) = (Arc::clone(&cancelled), Arc::clone(&self.store));
+        let (mut graph, mut outputs) = (std::mem::take(&mut self.graph), std::mem::take(&mut self.outputs));
         let mut work = spawn_blocking(move || {
-            let added = add(&mut graph, &*store, &roots, &seen);
-            (graph, added)
+            let added = add((&mut graph, &mut outputs), &*store, &roots, &seen);
+            (graph, outputs, added)
         });
         let done = tokio::select! {
             done = &mut work => done,
@@ -82,8 +87,9 @@ impl Known {
                 work.await
             }
         };
-        let (graph, added) = done.expect("reading derivations does not panic: it returns its errors");
-        self.graph = graph;
+        let (graph, outputs, added) =
+            done.expect("reading derivations does not panic: it returns its errors");
+        (self.graph, self.outputs) = (graph, outputs);
         match added {
             Err(RunError::Drvs(DrvsError::Cancelled)) => Err(RunError::Cancelled),
             Err(error) => Err(error),
@@ -103,7 +109,7 @@ impl Known {
 
 /// Adds to the graph and the store; what was left out is in what is given back.
 fn add(
-    graph: &mut Graph,
+    (graph, outputs): (&mut Graph, &mut Outputs),
     store: &dyn Store,
     roots: &[DrvPath],
     cancelled: &AtomicBool,
@@ -116,12 +122,12 @@ fn add(
             break;
         }
     }
-    std::mem::take(&mut walked.drvs).iter().for_each(|drv| insert(graph, drv));
+    std::mem::take(&mut walked.drvs).iter().for_each(|drv| insert(graph, outputs, drv));
     Ok(walked)
 }
 
 /// Inputs come before users, so each of them has its node.
-fn insert(graph: &mut Graph, drv: &DrvRecord) {
+fn insert(graph: &mut Graph, outputs: &mut Outputs, drv: &DrvRecord) {
     let inputs: Vec<NodeId> = drv.inputs.keys().filter_map(|input| graph.id(input)).collect();
     let facts = NodeFacts {
         system: drv.system.clone(),
@@ -130,5 +136,6 @@ fn insert(graph: &mut Graph, drv: &DrvRecord) {
         prefers_local: drv.traits.prefers_local,
         features: drv.traits.required_features.clone(),
     };
-    graph.insert(&drv.path, facts, &inputs);
+    let id = graph.insert(&drv.path, facts, &inputs);
+    outputs.add(id, output_hashes(&drv.outputs).as_deref());
 }

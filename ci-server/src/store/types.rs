@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ci_model::attr::BuildTraits;
 use ci_model::change::{ChangeKind, Comparison};
+use ci_model::diff::OutputHash;
 use ci_model::drv::DrvRecord;
 use ci_model::flow::{BuildState, Trigger, Trust};
 use ci_model::outcome::Outcome;
@@ -258,6 +259,8 @@ pub struct LoadedDrv<'a> {
     pub system: &'a System,
     /// What its build asks for.
     pub traits: &'a BuildTraits,
+    /// The hashes of its outputs' paths; `None` where one is known only after the build.
+    pub outputs: Option<&'a [OutputHash]>,
     /// What it needs: all of them came before.
     pub inputs: &'a [LoadedInput],
 }

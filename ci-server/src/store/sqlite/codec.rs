@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use ci_model::attr::BuildTraits;
+use ci_model::diff::OutputHash;
 use nix_types::{DrvPath, StorePath, nix32};
 
 /// A store path's hash.
@@ -150,6 +151,30 @@ pub(crate) fn next_input(packed: &mut &[u8], last: i64) -> Option<Option<(i64, i
     Some(Some((last.checked_add(higher)?, outputs)))
 }
 
+/// The hashes of the paths of all outputs in the bytes take the place of what is in `hashes`; is each path known? None when
+/// they are damaged.
+pub(crate) fn unpack_output_hashes(mut packed: &[u8], hashes: &mut Vec<OutputHash>) -> Option<bool> {
+    hashes.clear();
+    let mut are_known = true;
+    while !packed.is_empty() {
+        text(&mut packed)?;
+        let hash: Option<OutputHash> = match byte(&mut packed)? {
+            NO_PATH => None,
+            USUAL => Some(take(&mut packed, HASH_BYTES)?.try_into().ok()?),
+            NAMED => {
+                let hash = take(&mut packed, HASH_BYTES)?.try_into().ok()?;
+                text(&mut packed)?;
+                Some(hash)
+            }
+            ELSEWHERE => hash_of(&StorePath::parse_str(text(&mut packed)?).ok()?),
+            _ => return None,
+        };
+        are_known &= hash.is_some();
+        hashes.extend(hash);
+    }
+    Some(are_known)
+}
+
 fn is_usual(drv_name: &str, output: &str, name: &str) -> bool {
     match (output, name.strip_prefix(drv_name)) {
         ("out", Some(rest)) => rest.is_empty(),
@@ -201,6 +226,7 @@ fn take<'b>(packed: &mut &'b [u8], count: usize) -> Option<&'b [u8]> {
 
 #[cfg(test)]
 mod tests {
+    use ci_model::diff::output_hashes;
     use proptest::prelude::*;
 
     use super::*;
@@ -223,12 +249,16 @@ mod tests {
         )) {
             let drv = DrvPath::parse_str(DRV).unwrap();
             let packed = pack_outputs(&drv, &outputs);
+            let (mut hashes, expected) = (Vec::new(), output_hashes(&outputs));
+            let are_known = unpack_output_hashes(&packed, &mut hashes).unwrap();
+            prop_assert_eq!(are_known.then_some(hashes), expected);
             prop_assert_eq!(unpack_outputs("/nix/store", "hello-1", &packed), Some(outputs));
         }
 
         #[test]
         fn any_bytes_are_outputs_or_damaged(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = unpack_outputs("/nix/store", "hello-1", &bytes); // it came back
+            let _ = unpack_output_hashes(&bytes, &mut Vec::new()); // so did it
         }
     }
 

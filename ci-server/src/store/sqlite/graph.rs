@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use ci_model::diff::OutputHash;
 use nix_types::System;
 use sqlite_kit::rusqlite::{Connection, Row};
 
@@ -12,8 +13,7 @@ use super::{JobError, SqliteStore};
 use crate::store::{DrvId, GraphSize, LoadedDrv, LoadedInput, StoreError};
 
 /// Every derivation that is stored whole, by id.
-pub(super) const DRVS: &str =
-    "SELECT id, folder, hash, name, system, flags, features, inputs FROM drv WHERE whole = 1 ORDER BY id";
+pub(super) const DRVS: &str = "SELECT id, folder, hash, name, system, flags, features, inputs, outputs FROM drv WHERE whole = 1 ORDER BY id";
 
 impl SqliteStore {
     pub(super) fn load(&self, each: &mut dyn FnMut(&LoadedDrv<'_>)) -> Result<GraphSize, StoreError> {
@@ -29,6 +29,7 @@ fn load(conn: &Connection, each: &mut dyn FnMut(&LoadedDrv<'_>)) -> Result<Graph
         systems: Read::new(conn, "system", words::system),
         lists: Read::new(conn, "list", words::list),
         came: Vec::new(),
+        hashes: Vec::new(),
     };
     let (mut size, mut inputs) = (GraphSize::default(), Vec::new());
     while let Some(row) = drvs.next()? {
@@ -45,6 +46,8 @@ struct Reading<'c> {
     lists: Read<'c, Arc<[String]>>,
     /// Ids of those that came, so in order.
     came: Vec<i64>,
+    /// Of the outputs of one derivation.
+    hashes: Vec<OutputHash>,
 }
 
 impl Reading<'_> {
@@ -67,7 +70,11 @@ impl Reading<'_> {
         };
         let traits = codec::traits(row.get(5)?, features);
         let system = self.systems.get(row.get(4)?)?;
-        each(&LoadedDrv { id: DrvId(id), path: &path, system: &system, traits: &traits, inputs: &*inputs });
+        let packed = row.get_ref(8)?.as_blob().unwrap_or_default();
+        let are_known = codec::unpack_output_hashes(packed, &mut self.hashes)
+            .ok_or_else(|| JobError::Unreadable(format!("outputs of derivation {id}")))?;
+        let outputs = are_known.then_some(&self.hashes[..]);
+        each(&LoadedDrv { id: DrvId(id), path: &path, system: &system, traits: &traits, outputs, inputs });
         Ok(())
     }
 

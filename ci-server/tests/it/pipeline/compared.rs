@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ci_model::flow::Verdict;
 use ci_model::outcome::{Progress, Side};
-use ci_server::pipeline::{Request, RunError};
+use ci_server::pipeline::{Base, Request, RunError};
 
 use super::{CONFIG, PACKAGES, World, assert_zlib_is_why, kinds};
 
@@ -150,6 +150,52 @@ fn what_the_base_has_elsewhere_is_not_counted_as_new() {
     assert_eq!(seen, [("wget".to_owned(), "added")]);
     assert_eq!(outcome.comparison.totals().to_build(), 1, "curl and zlib are the base's");
     assert_eq!(outcome.comparison.unseen, 0);
+}
+
+/// Something new fetches from elsewhere what the base has: the file is there then, and only what is made of it is built.
+#[test]
+fn what_the_base_fetches_from_elsewhere_is_not_to_be_built() {
+    let world = World::new();
+    let fetching = |more: &str| {
+        PACKAGES.replace(
+            "  alone =",
+            &format!(
+                r#"
+  src = from: derivation {{
+    name = "src"; system = "x86_64-linux"; builder = "/bin/sh"; url = from;
+    outputHash = "0000000000000000000000000000000000000000000000000000"; outputHashAlgo = "sha256";
+  }};
+  mine = pkg "mine" "1" {{ src = src "https://a/src"; }};
+  {more}
+  alone ="#
+            ),
+        )
+    };
+    world.write("default.nix", &fetching(""));
+    world.commit("mine");
+    world.write("default.nix", &fetching(r#"yours = pkg "yours" "1" { src = src "https://mirror/src"; };"#));
+    // As it is read, and as it is remembered.
+    for _ in 0..2 {
+        let outcome = world.run(|_| {}).unwrap();
+        let totals = outcome.comparison.totals();
+        assert_eq!((totals.drvs, totals.same_outputs, totals.to_build()), (2, 1, 1));
+        assert!(outcome.warnings.is_empty(), "{:?}", outcome.warnings);
+    }
+}
+
+/// Without a base there is no cause to look for, so no file of what is known is missed.
+#[test]
+fn without_a_base_no_file_is_looked_into() {
+    let world = World::new();
+    world.write("default.nix", &PACKAGES.replace("  inherit zlib;\n", ""));
+    for _ in 0..2 {
+        let outcome = world.run(|request| request.base = Base::Nothing).unwrap();
+        assert_eq!(outcome.comparison.totals().to_build(), 4);
+        assert!(outcome.warnings.is_empty(), "{:?}", outcome.warnings);
+        let store = fs::read_dir(world.path("store")).unwrap().filter_map(Result::ok);
+        let of_zlib = store.filter(|file| file.file_name().to_string_lossy().ends_with("-zlib.drv"));
+        of_zlib.for_each(|file| fs::remove_file(file.path()).unwrap());
+    }
 }
 
 /// What failed to evaluate and is taken out of the repository is told, and is no reason against it.

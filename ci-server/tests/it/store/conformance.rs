@@ -512,6 +512,7 @@ pub(crate) fn the_graph_comes_inputs_first(engine: &impl Engine) {
             (loaded.path, loaded.system, loaded.traits),
             (&record.path, &record.system, &record.traits)
         );
+        assert_eq!(loaded.outputs, ci_model::diff::output_hashes(&record.outputs).as_deref());
         let inputs = loaded.inputs.iter().map(|input| {
             let before: &DrvPath = &paths[at[&input.drv]];
             (before.clone(), input.outputs.iter().cloned().collect())

@@ -3,15 +3,21 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use nix_types::{Derivation, StorePath, System};
+use nix_types::System;
 
+use super::outputs::{OutputHash, Outputs};
 use super::pairs::World;
 use crate::change::SystemCounts;
 use crate::graph::{NodeId, NodeSet};
 
 /// Counts the nodes of `new`.
-pub(super) fn count(world: World<'_>, new: &NodeSet, systems: &mut BTreeMap<System, SystemCounts>) {
-    let same = same_outputs(world, new);
+pub(super) fn count(
+    world: World<'_>,
+    outputs: &Outputs,
+    new: &NodeSet,
+    systems: &mut BTreeMap<System, SystemCounts>,
+) {
+    let same = same_outputs(world, outputs, new);
     for id in new.iter() {
         let counts = systems.entry(world.graph.facts(id).system.clone()).or_default();
         counts.drvs += 1;
@@ -19,27 +25,18 @@ pub(super) fn count(world: World<'_>, new: &NodeSet, systems: &mut BTreeMap<Syst
     }
 }
 
-/// Those of `new` all of whose outputs have paths that derivations of the base have. That can only come from an output
-/// that is fixed in advance, for any other path depends on all that its derivation says.
-fn same_outputs(world: World<'_>, new: &NodeSet) -> NodeSet {
-    let mut same = NodeSet::default();
+/// Those of `new` all of whose outputs have paths that derivations of the base have, be those in the head too or not. That
+/// can only come from an output that is fixed in advance, for any other path depends on all that its derivation says.
+fn same_outputs(world: World<'_>, outputs: &Outputs, new: &NodeSet) -> NodeSet {
+    let name = |id: NodeId| world.graph.name(id);
     // An output's path holds the name, so only what is called the same can have the same.
-    let names: HashSet<&str> = new.iter().map(|id| world.graph.name(id)).collect();
-    let mut made: HashSet<StorePath> = HashSet::new();
-    for id in world.base.iter().filter(|id| names.contains(world.graph.name(*id))) {
-        made.extend(paths(world, id).unwrap_or_default());
+    let names: HashSet<&str> = new.iter().map(name).collect();
+    let mut made: HashSet<(&str, &OutputHash)> = HashSet::new();
+    for id in world.base.iter().filter(|id| names.contains(name(*id))) {
+        made.extend(outputs.of(id).unwrap_or_default().iter().map(|hash| (name(id), hash)));
     }
-    for id in new.iter() {
-        if paths(world, id).is_some_and(|paths| paths.iter().all(|path| made.contains(path))) {
-            same.insert(id);
-        }
-    }
-    same
-}
-
-/// The paths of all outputs, where they are known before the build.
-fn paths(world: World<'_>, id: NodeId) -> Option<Vec<StorePath>> {
-    let drv = world.read(id)?;
-    let Derivation { outputs, .. } = drv.as_ref();
-    outputs.values().map(|output| output.path.clone()).collect()
+    let is_made = |id: NodeId| {
+        outputs.of(id).is_some_and(|hashes| hashes.iter().all(|hash| made.contains(&(name(id), hash))))
+    };
+    new.iter().filter(|id| is_made(*id)).collect()
 }

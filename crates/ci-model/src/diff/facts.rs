@@ -8,8 +8,9 @@ use nix_types::{Derivation, DrvPath};
 
 /// What the files of derivations say.
 pub trait DrvFacts {
-    /// What this one says; `None` when its file is not there to read. Asked a few times about each derivation
-    /// that differs, so it should not be read from a disk each time.
+    /// What this one says; `None` when its file is not there to read. Asked a few times about derivations that differ and
+    /// take each other's place, so it should not be read from a disk each time. They are compared pair by pair, needs
+    /// before their users, so whoever reads no more than so many files should read the first that are asked for.
     fn get(&self, drv: &DrvPath) -> Option<Cow<'_, Derivation>>;
 }
 

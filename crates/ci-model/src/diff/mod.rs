@@ -1,6 +1,7 @@
 //! Two evaluations of a repository come in, base and head, with a graph of the derivations of both; what the change does
 //! comes out ([`compare`]): what became of each attribute ([`attrs`]), what must be built, why, and whether that is good
-//! ([`judge`]). Pure: what the files of derivations say is asked of [`DrvFacts`].
+//! ([`judge`]). Pure: what derivations make is in [`Outputs`], and what their files say is asked of [`DrvFacts`], for root
+//! causes alone.
 
 mod attrs;
 mod causes;
@@ -12,6 +13,7 @@ mod inputs;
 mod meta;
 mod names;
 mod only;
+mod outputs;
 mod pairs;
 mod reach;
 mod renames;
@@ -24,6 +26,7 @@ pub use attrs::{AttrDiff, Fixed, attrs};
 pub use causes::ROOT_CAUSES_LISTED_MAX;
 pub use differences::DIFFERENCES_LISTED_MAX;
 pub use facts::{DrvFacts, NoFacts};
+pub use outputs::{OutputHash, Outputs, output_hashes};
 pub use pairs::COUNTERPARTS_MAX;
 pub use reach::REACH_LISTED_MAX;
 pub use verdict::{Judgement, MAX_REBUILD_COUNT, incomplete, judge};
@@ -37,15 +40,22 @@ use crate::graph::{Graph, NodeId, NodeSet};
 /// Compares base and head, which may be empty. The graph holds the derivations of both with all they need; what it does
 /// not hold is counted in [`Comparison::unseen`], and then what depends on the graph is as good as what is there; where no
 /// attribute of the head has another derivation than before, nothing depends on it, and nothing is counted.
-/// It may hold others too. Without a base there is nothing to explain, and there are no root causes.
+/// It may hold others too. Of a node whose outputs are not known it is taken that they are to be built. Without a base there
+/// is nothing to explain: there are no root causes, and no file is asked for.
 #[must_use]
-pub fn compare(base: &[Evaluation], head: &[Evaluation], graph: &Graph, facts: &dyn DrvFacts) -> Comparison {
+pub fn compare(
+    base: &[Evaluation],
+    head: &[Evaluation],
+    graph: &Graph,
+    outputs: &Outputs,
+    facts: &dyn DrvFacts,
+) -> Comparison {
     let AttrDiff { changes, mut systems, errors, fixed } = attrs(base, head);
     let (before, unseen_before) = all_drvs(graph, base);
     let (after, unseen_after) = all_drvs(graph, head);
     let world = World { graph, base: &before, facts };
     let new = after.minus(&before);
-    drvs::count(world, &new, &mut systems);
+    drvs::count(world, outputs, &new, &mut systems);
     let mut changed: Vec<Changed> = changes
         .iter()
         .filter(|change| change.before != change.after)

@@ -163,7 +163,13 @@ fn what_failed_and_is_not_there_any_more_is_removed() {
     let nothing = [evaluation(vec![], vec![])];
     assert_eq!(error_lines(&attrs(&base, &[])).len(), 6);
     assert_eq!(error_lines(&attrs(&[failed(&[""])], &nothing)), ["removed "]);
-    let comparison = ci_model::diff::compare(&base, &nothing, &Default::default(), &ci_model::diff::NoFacts);
+    let comparison = ci_model::diff::compare(
+        &base,
+        &nothing,
+        &Default::default(),
+        &Default::default(),
+        &ci_model::diff::NoFacts,
+    );
     assert!(!comparison.is_empty());
     assert_eq!(ci_model::diff::judge(&comparison, &[], 1).verdict, ci_model::flow::Verdict::Neutral);
 }

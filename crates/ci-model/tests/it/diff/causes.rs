@@ -296,7 +296,7 @@ fn what_is_new_is_told_from_the_lowest_on() {
     // With no base, nothing is explained.
     let mut world = World::default();
     let head = world.evaluate(&head);
-    let comparison = ci_model::diff::compare(&[], &[head], &world.graph, &world.files);
+    let comparison = ci_model::diff::compare(&[], &[head], &world.graph, &world.outputs, &world.files);
     assert_eq!(causes(&comparison), [""; 0]);
     assert_eq!((comparison.totals().added, comparison.totals().drvs), (7, 7));
 }

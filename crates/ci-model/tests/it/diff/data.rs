@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use ci_model::attr::Attr;
 use ci_model::change::{Comparison, Difference, RootCause, SystemCounts};
-use ci_model::diff::{NoFacts, compare};
+use ci_model::diff::{NoFacts, Outputs, compare};
 use ci_model::flow::Evaluation;
 use ci_model::graph::{Graph, NodeFacts, NodeId};
 use nix_types::DrvPath;
@@ -60,7 +60,7 @@ fn a_day_of_corepkgs() {
     let (Some(a), Some(b)) = (load("corepkgs-A"), load("corepkgs-B")) else { return };
     let mut graph = Graph::default();
     let (base, head) = (evaluated(&a, &mut graph), evaluated(&b, &mut graph));
-    let comparison = compare(&[base], &[head], &graph, &NoFacts);
+    let comparison = compare(&[base], &[head], &graph, &Outputs::default(), &NoFacts);
     assert_eq!(changed(&comparison), 165);
     let totals = comparison.totals();
     let expected =
@@ -97,7 +97,7 @@ fn another_curl_under_nixpkgs() {
     let there: HashSet<_> = attrs.chain(head.errors.iter().map(|error| &error.path)).collect();
     base.attrs.retain(|attr| there.contains(&attr.path));
     base.errors.retain(|error| there.contains(&error.path));
-    let comparison = compare(&[base], &[head], &graph, &NoFacts);
+    let comparison = compare(&[base], &[head], &graph, &Outputs::default(), &NoFacts);
     assert_eq!(changed(&comparison), 2_204);
     // With neither a text nor a hash to compare, all of it is traced to the new source and to curl itself.
     assert_eq!(causes(&comparison)[..2], ["curl-8.20.1.tar.xz 2204 25451", "curl-8.20.1 2204 24317"]);
@@ -133,7 +133,7 @@ fn a_generated_set_with_known_answers() {
         }
         let mut graph = Graph::default();
         let (base, head) = (evaluated(&a, &mut graph), evaluated(&b, &mut graph));
-        let comparison = compare(&[base], &[head], &graph, &NoFacts);
+        let comparison = compare(&[base], &[head], &graph, &Outputs::default(), &NoFacts);
         let attrs = a.jobs.iter().filter(|(_, job)| matches!(job, JobRow::Drv(at) if differs[*at])).count();
         let drvs = (0..a.drvs.len()).filter(|at| differs[*at] && needed[*at]).count();
         assert_eq!((changed(&comparison), comparison.totals().drvs), (attrs, drvs), "seed {seed}");

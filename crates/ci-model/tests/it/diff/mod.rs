@@ -2,6 +2,7 @@
 
 mod alone;
 mod attrs;
+mod built;
 mod causes;
 mod data;
 mod packages;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use ci_model::change::{Comparison, RootCause};
-use ci_model::diff::{DrvFacts, compare};
+use ci_model::diff::{DrvFacts, OutputHash, Outputs, compare, output_hashes};
 use ci_model::flow::Evaluation;
 use ci_model::graph::{Graph, NodeFacts, NodeId};
 use nix_types::derivation::Output;
@@ -86,6 +86,7 @@ pub(crate) fn but(packages: &Packages, key: &str, change: impl FnOnce(&mut Packa
 #[derive(Default)]
 pub(crate) struct World {
     pub(crate) graph: Graph,
+    pub(crate) outputs: Outputs,
     pub(crate) files: HashMap<DrvPath, Derivation>,
 }
 
@@ -115,7 +116,8 @@ impl World {
                 is_fod: drv.is_fixed_output(),
                 ..NodeFacts::ordinary("x86_64-linux".parse().unwrap())
             };
-            self.graph.insert(&drv_path, facts, &inputs);
+            let id = self.graph.insert(&drv_path, facts, &inputs);
+            self.outputs.add(id, hashes(&drv).as_deref());
             self.files.insert(drv_path.clone(), drv);
             if !package.is_hidden {
                 attrs.push(attr(key, drv_path.clone()));
@@ -192,8 +194,14 @@ impl World {
         head: Evaluation,
         facts: &dyn DrvFacts,
     ) -> Comparison {
-        compare(&[base], &[head], &self.graph, facts)
+        compare(&[base], &[head], &self.graph, &self.outputs, facts)
     }
+}
+
+/// Of the outputs of a derivation.
+pub(crate) fn hashes(drv: &Derivation) -> Option<Vec<OutputHash>> {
+    let path = |(name, output): (&String, &Output)| (name.clone(), output.path.clone());
+    output_hashes(&drv.outputs.iter().map(path).collect())
 }
 
 fn output_of(package: &Package, output: &str, said: &str) -> Output {

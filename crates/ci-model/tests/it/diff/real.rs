@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use ci_model::change::Comparison;
-use ci_model::diff::compare;
+use ci_model::diff::{Outputs, compare};
 use ci_model::flow::Evaluation;
 use ci_model::graph::{Graph, NodeFacts, NodeId};
 use nix_types::derivation::parse;
 use nix_types::{Derivation, DrvPath};
 
-use super::packages::causes;
+use super::packages::{causes, hashes};
 use super::support::{attr, evaluation};
 
 fn files() -> HashMap<DrvPath, Derivation> {
@@ -27,21 +27,28 @@ fn evaluated(variant: &str) -> Evaluation {
     evaluation(attrs.collect(), vec![])
 }
 
-fn insert(graph: &mut Graph, files: &HashMap<DrvPath, Derivation>, drv: &DrvPath) -> NodeId {
+fn insert(
+    (graph, outputs): (&mut Graph, &mut Outputs),
+    files: &HashMap<DrvPath, Derivation>,
+    drv: &DrvPath,
+) -> NodeId {
     let file = &files[drv];
-    let inputs: Vec<NodeId> = file.input_drvs.keys().map(|input| insert(graph, files, input)).collect();
+    let inputs: Vec<NodeId> =
+        file.input_drvs.keys().map(|input| insert((&mut *graph, &mut *outputs), files, input)).collect();
     let facts =
         NodeFacts { is_fod: file.is_fixed_output(), ..NodeFacts::ordinary(file.system.parse().unwrap()) };
-    graph.insert(drv, facts, &inputs)
+    let id = graph.insert(drv, facts, &inputs);
+    outputs.add(id, hashes(file).as_deref());
+    id
 }
 
 fn compared(base: &str, head: &str) -> Comparison {
-    let (files, mut graph) = (files(), Graph::default());
+    let (files, mut graph, mut outputs) = (files(), Graph::default(), Outputs::default());
     let (base, head) = (evaluated(base), evaluated(head));
     for attr in base.attrs.iter().chain(&head.attrs) {
-        insert(&mut graph, &files, &attr.drv);
+        insert((&mut graph, &mut outputs), &files, &attr.drv);
     }
-    compare(&[base], &[head], &graph, &files)
+    compare(&[base], &[head], &graph, &outputs, &files)
 }
 
 /// Root causes, new derivations, and those of them that are to be built.
