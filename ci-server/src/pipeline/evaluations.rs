@@ -2,6 +2,8 @@
 //! from an earlier run of the same tree where there was one. The first pass writes nothing; derivations are written
 //! later, for the attributes that are named.
 
+mod pace;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
@@ -13,6 +15,7 @@ use ci_model::outcome::{Progress, Side};
 use nix_types::{AttrPath, DrvPath, System};
 use service_kit::shutdown::Stop;
 
+use self::pace::Pace;
 use super::places::Places;
 use super::record::Record;
 use super::remember::{Kept, remember, remembered};
@@ -20,8 +23,6 @@ use super::{Request, RunError, Told};
 use crate::evaluate::{self, EvaluateError, Event, Pass, What};
 use crate::store::{EvaluationId, EvaluationKey, SettingsHash};
 
-/// How many attributes may become known between two words about progress.
-const TOLD_EVERY: usize = 16;
 /// How often something is evaluated while others hold the store's database.
 pub(super) const BUSY_TRIES: usize = 4;
 
@@ -80,7 +81,7 @@ pub(super) async fn evaluate(
             // The head, which has the same, is still refused.
             Err(error) => {
                 let (evaluation, _) = without_its_file(task, error)?;
-                ended(task, &evaluation.cost, told);
+                ended(task, &evaluation, told);
                 return Ok(evaluation);
             }
         },
@@ -115,7 +116,7 @@ async fn use_it(
     if let Some(id) = id {
         record.uses(task.side, id).await;
     }
-    ended(task, &evaluation.cost, told);
+    ended(task, &evaluation, told);
 }
 
 /// What it comes to, with its row where it is remembered.
@@ -156,8 +157,15 @@ async fn find_or_evaluate(
     Ok((evaluation, None))
 }
 
-fn ended(task: Task<'_>, cost: &EvaluationCost, told: &Ear<'_>) {
-    tell(told, Progress::EvaluationEnded { job: task.name.clone(), side: task.side, cost: cost.clone() });
+fn ended(task: Task<'_>, evaluation: &Evaluation, told: &Ear<'_>) {
+    let progress = Progress::EvaluationEnded {
+        job: task.name.clone(),
+        side: task.side,
+        attrs: evaluation.attrs.len(),
+        errors: evaluation.errors.len(),
+        cost: evaluation.cost.clone(),
+    };
+    tell(told, progress);
 }
 
 /// Whom several evaluations tell how far they are.
@@ -174,7 +182,7 @@ async fn read_only(
     told: &Ear<'_>,
 ) -> Result<Evaluation, RunError> {
     let (mut attrs, mut errors) = (Vec::new(), Vec::new());
-    let mut memory: Vec<u64> = Vec::new();
+    let (mut memory, mut pace) = (Vec::<u64>::new(), Pace::default());
     let (mut held, halt) = (0, stop.child());
     let places = Places::of(task.source);
     let mut sink = |event: Event| {
@@ -189,10 +197,9 @@ async fn read_only(
                 memory.resize(memory.len().max(worker + 1), 0);
                 memory[worker] = bytes;
             }
-            Event::Known(_) | Event::Begin(_) | Event::OtherSystem(_) | Event::Held(_) => return,
+            Event::Known(_) | Event::Begin(_) | Event::OtherSystem(_) | Event::Held(_) => {}
         }
-        let known = attrs.len() + errors.len();
-        if known.is_multiple_of(TOLD_EVERY) {
+        if pace.is_due(attrs.len() + errors.len(), request.clock.mono()) {
             let progress = Progress::Evaluated {
                 job: task.name.clone(),
                 side: task.side,

@@ -93,6 +93,10 @@ pub enum Progress {
         job: JobName,
         /// Of which side.
         side: Side,
+        /// Attributes that evaluated.
+        attrs: usize,
+        /// Attributes that did not.
+        errors: usize,
         /// What it took.
         cost: EvaluationCost,
     },

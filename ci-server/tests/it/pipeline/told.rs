@@ -4,6 +4,7 @@ use std::fs;
 
 use ci_model::attr::ErrorKind;
 use ci_model::flow::Verdict;
+use ci_model::outcome::{Progress, Side};
 use ci_server::pipeline::Base;
 
 use super::{PACKAGES, World};
@@ -41,6 +42,33 @@ fn a_new_error_has_its_message_however_many_there_are() {
     let [(_, error)] = &outcome.comparison.errors.new[..] else { panic!("{:?}", outcome.comparison.errors) };
     assert_eq!((error.path.to_string().as_str(), error.message.as_str()), ("zz-new", "the new one"));
     assert_eq!(outcome.comparison.errors.still.len(), 8);
+}
+
+/// How far it is: from the first attribute on, and all of them at the end, however few they are and wherever they are from.
+#[test]
+fn the_end_of_an_evaluation_is_told_with_all_that_it_comes_to() {
+    let world = World::new();
+    let bad = "  bad = throw \"no\";\n";
+    world.write("default.nix", &PACKAGES.replace("  alone =", &format!("{bad}  alone =")));
+    for is_reused in [false, true] {
+        let (mut on_the_way, mut at_the_end) = (Vec::new(), Vec::new());
+        let mut told = |progress: Progress| match progress {
+            Progress::Evaluated { side: Side::Head, attrs, errors, .. } => on_the_way.push((attrs, errors)),
+            Progress::EvaluationEnded { side: Side::Head, attrs, errors, cost, .. } => {
+                at_the_end.push((attrs, errors, cost.reused));
+            }
+            _ => {}
+        };
+        let outcome = world.run_told(|_| {}, &mut told).unwrap();
+        let job = &outcome.jobs[0];
+        assert_eq!((job.attrs, job.errors), (5, 1), "those that fail are attributes of the job as well");
+        assert_eq!(at_the_end, [(4, 1, is_reused)]);
+        assert_eq!(
+            on_the_way.iter().any(|(attrs, errors)| attrs + errors == 1),
+            !is_reused,
+            "{on_the_way:?}"
+        );
+    }
 }
 
 /// Code can make its results as large as it likes; what is kept of them is bounded.

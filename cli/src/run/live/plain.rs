@@ -40,7 +40,9 @@ impl Plain {
                 let numbers = format!("{}, {}", count(*attrs, "attribute"), count(*errors, "error"));
                 vec![format!("evaluating {}: {numbers}, {}", of(job, *side), bytes(*memory_bytes))]
             }
-            Progress::EvaluationEnded { job, side, cost } => vec![ended(job, *side, cost)],
+            Progress::EvaluationEnded { job, side, cost, attrs: _, errors: _ } => {
+                vec![ended(job, *side, cost)]
+            }
             Progress::Instantiating { done, of } => {
                 let first = self.enter("instantiating").is_some();
                 if !first && self.instantiating.is_some_and(|last| now.saturating_sub(last) < BETWEEN) {

@@ -78,9 +78,10 @@ impl State {
                 (of.attrs, of.errors, of.memory_bytes) = (Some(*attrs), *errors, *memory_bytes);
                 of.look(now);
             }
-            Progress::EvaluationEnded { job, side, cost } => {
+            Progress::EvaluationEnded { job, side, attrs, errors, cost } => {
                 self.enter(Stage::Evaluate, now);
-                self.evaluations.entry((job.clone(), *side)).or_default().cost = Some(cost.clone());
+                let of = self.evaluations.entry((job.clone(), *side)).or_default();
+                (of.attrs, of.errors, of.cost) = (Some(*attrs), *errors, Some(cost.clone()));
             }
             Progress::Instantiating { done, of } => {
                 self.enter(Stage::Instantiate, now);

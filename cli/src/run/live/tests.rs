@@ -21,9 +21,11 @@ fn said() -> Vec<(u64, Progress)> {
         errors,
         memory_bytes: 212 << 20,
     };
-    let ended = |name, side, reused| Progress::EvaluationEnded {
+    let ended = |name, side, attrs, reused| Progress::EvaluationEnded {
         job: job(name),
         side,
+        attrs,
+        errors: 2,
         cost: EvaluationCost {
             engine: "walker (Nix 2.8.0)".into(),
             wall_ms: 21_000,
@@ -37,13 +39,13 @@ fn said() -> Vec<(u64, Progress)> {
         (0, Progress::CheckingOut),
         (1, evaluating("packages", Side::Head)),
         (1, evaluating("packages", Side::Base)),
-        (2, ended("packages", Side::Base, true)),
+        (2, ended("packages", Side::Base, 8_990, true)),
         (3, evaluating("数数", Side::Head)),
         (9, evaluated("packages", Side::Head, 3_000, 1)),
         (12, evaluated("packages", Side::Head, 4_503, 2)),
         (22, evaluated("packages", Side::Head, 9_000, 2)),
-        (22, ended("packages", Side::Head, false)),
-        (23, ended("数数", Side::Head, false)),
+        (22, ended("packages", Side::Head, 9_011, false)),
+        (23, ended("数数", Side::Head, 7, false)),
         (23, Progress::Instantiating { done: 0, of: 312 }),
         (24, Progress::Instantiating { done: 156, of: 312 }),
         (25, Progress::Comparing),
@@ -69,6 +71,14 @@ fn a_run_as_it_is_drawn() {
     state.finish(now);
     let last = draw(&state, now, 79, false).join("\n");
     insta::assert_snapshot!(format!("{}\n----\n{last}", pictures.join("\n----\n")));
+}
+
+/// However little was said before: the end says all of it.
+#[test]
+fn what_is_over_has_all_its_attributes() {
+    let (state, _) = after(said().len());
+    let counts = state.evaluations.values().map(|of| (of.attrs, of.errors));
+    assert_eq!(counts.collect::<Vec<_>>(), [9_011, 8_990, 7].map(|attrs| (Some(attrs), 2)));
 }
 
 #[test]
