@@ -33,10 +33,26 @@ struct Level {
     rows: usize,
     /// Anything but numbers.
     details: bool,
+    /// No list is cut, however long.
+    full: bool,
 }
 
-const EVERYTHING: Level =
-    Level { left_out: "", maintainers: true, meta: true, rebuilds: true, rows: usize::MAX, details: true };
+impl Level {
+    /// How many of a list are shown when at most `bound` usually are.
+    fn shown(self, bound: usize) -> usize {
+        if self.full { usize::MAX } else { bound.min(self.rows) }
+    }
+}
+
+const EVERYTHING: Level = Level {
+    left_out: "",
+    maintainers: true,
+    meta: true,
+    rebuilds: true,
+    rows: usize::MAX,
+    details: true,
+    full: false,
+};
 const LEVELS: [Level; 6] = [
     EVERYTHING,
     Level { left_out: "maintainers", maintainers: false, ..EVERYTHING },
@@ -60,7 +76,7 @@ const NO_REBUILDS: Level = Level {
 
 /// The report; at most [`MARKDOWN_BYTES_MAX`] long, unless `full`.
 pub(crate) fn report(outcome: &Outcome, full: bool) -> String {
-    let mut text = at(outcome, EVERYTHING);
+    let mut text = at(outcome, Level { full, ..EVERYTHING });
     for level in LEVELS {
         if full || text.len() <= MARKDOWN_BYTES_MAX {
             break;
@@ -71,7 +87,7 @@ pub(crate) fn report(outcome: &Outcome, full: bool) -> String {
 }
 
 fn at(outcome: &Outcome, level: Level) -> String {
-    let mut parts = vec![head(outcome), sections::numbers(outcome)];
+    let mut parts = vec![head(outcome, level), sections::numbers(outcome, level)];
     if level.details {
         parts.push(changes::section(outcome, level));
     }
@@ -91,15 +107,16 @@ fn at(outcome: &Outcome, level: Level) -> String {
     parts.join("\n")
 }
 
-fn head(outcome: &Outcome) -> String {
+fn head(outcome: &Outcome, level: Level) -> String {
     let (sign, name, _) = words::verdict(outcome.verdict);
     let mut text = format!("## Change summary\n\n{sign} **{name}:** {}\n", words::reason(outcome).markdown());
     let reasons = outcome.reasons.get(1..).unwrap_or_default();
     if !reasons.is_empty() {
         text.push('\n');
     }
-    text.extend(reasons.iter().take(REASONS_SHOWN).map(|reason| format!("- {}\n", code(reason))));
-    text.push_str(&more(reasons.len(), REASONS_SHOWN, "- "));
+    let shown = if level.full { usize::MAX } else { REASONS_SHOWN };
+    text.extend(reasons.iter().take(shown).map(|reason| format!("- {}\n", code(reason))));
+    text.push_str(&more(reasons.len(), shown, "- "));
     text.push_str(&format!("\n{}\n", words::subject(outcome).markdown()));
     text
 }

@@ -20,12 +20,19 @@ const SYSTEMS_SHOWN: usize = 8;
 const REACH_SHOWN: usize = 5;
 /// Differences of a root cause.
 const DIFFERENCES_SHOWN: usize = 4;
-/// Root causes, errors and warnings, when nothing else bounds them.
+/// Root causes, errors and warnings.
 const LISTED_MAX: usize = 50;
 
+impl Level {
+    /// Systems with a column or row of their own: there are as many at every level, for these are numbers.
+    fn systems(self) -> usize {
+        if self.full { usize::MAX } else { SYSTEMS_SHOWN }
+    }
+}
+
 /// What became of how many attributes, by system.
-pub(super) fn numbers(outcome: &Outcome) -> String {
-    let sums = sums(outcome, SYSTEMS_SHOWN);
+pub(super) fn numbers(outcome: &Outcome, level: Level) -> String {
+    let sums = sums(outcome, level.systems());
     if sums.is_empty() {
         return String::new();
     }
@@ -56,20 +63,22 @@ pub(super) fn rebuild_impact(outcome: &Outcome, level: Level) -> String {
     ranked.sort_by_key(|(_, counts)| std::cmp::Reverse(counts.to_build()));
     let mut text =
         String::from("### Rebuild impact\n\n| System | Rebuilds | Top blast radius |\n|---|--:|---|\n");
-    for (system, counts) in ranked.iter().take(SYSTEMS_SHOWN) {
-        let top = if level.details { reach(outcome, system) } else { String::new() };
+    let shown = level.systems();
+    for (system, counts) in ranked.iter().take(shown) {
+        let top = if level.details { reach(outcome, system, level) } else { String::new() };
         text.push_str(&format!("| {} | {} | {top} |\n", code(system.as_str()), thousands(counts.to_build())));
     }
-    let others: usize = ranked.iter().skip(SYSTEMS_SHOWN).map(|(_, counts)| counts.to_build()).sum();
+    let others: usize = ranked.iter().skip(shown).map(|(_, counts)| counts.to_build()).sum();
     if others > 0 {
-        text.push_str(&format!("| {} others | {} | |\n", ranked.len() - SYSTEMS_SHOWN, thousands(others)));
+        text.push_str(&format!("| {} others | {} | |\n", ranked.len() - shown, thousands(others)));
     }
     text
 }
 
-fn reach(outcome: &Outcome, system: &System) -> String {
+fn reach(outcome: &Outcome, system: &System, level: Level) -> String {
     let names = Names::of(outcome);
-    let here = outcome.comparison.reach.iter().filter(|reach| reach.system == *system).take(REACH_SHOWN);
+    let here = outcome.comparison.reach.iter().filter(|reach| reach.system == *system);
+    let here = here.take(level.shown(REACH_SHOWN));
     let one = |reach: &Reach| {
         let name = code(&names.package(&reach.attr, &reach.system));
         format!("{name} ({})", thousands(reach.dependants))
@@ -83,21 +92,22 @@ pub(super) fn causes(outcome: &Outcome, level: Level) -> String {
     if causes.is_empty() {
         return String::new();
     }
-    let bound = level.rows.min(LISTED_MAX);
+    let bound = level.shown(LISTED_MAX);
     let all = words::causes_total(outcome);
     let mut text = format!("### Why: {}\n\n", count(all, "root cause"));
     let shown = &causes[..bound.min(causes.len())];
-    text.extend(shown.iter().map(|causes| alike(causes, Names::of(outcome))));
+    text.extend(shown.iter().map(|causes| alike(causes, Names::of(outcome), level)));
     text.push_str(&more(all, shown.iter().map(Vec::len).sum(), "- "));
     text
 }
 
 /// What differs, once; what follows from it, by system.
-fn alike(causes: &[&RootCause], names: Names) -> String {
+fn alike(causes: &[&RootCause], names: Names, level: Level) -> String {
     let Some(first) = causes.first() else { return String::new() };
     let all = words::differences(first);
-    let mut differences: Vec<String> = all.iter().take(DIFFERENCES_SHOWN).map(Phrase::markdown).collect();
-    if let Some(left) = all.len().checked_sub(DIFFERENCES_SHOWN).filter(|left| *left > 0) {
+    let shown = level.shown(DIFFERENCES_SHOWN);
+    let mut differences: Vec<String> = all.iter().take(shown).map(Phrase::markdown).collect();
+    if let Some(left) = all.len().checked_sub(shown).filter(|left| *left > 0) {
         differences.push(format!("and {} more", thousands(left)));
     }
     let mut text = format!("- {}", words::cause(first).markdown());
@@ -129,7 +139,7 @@ pub(super) fn errors(outcome: &Outcome, level: Level) -> String {
     if !level.details {
         return text;
     }
-    let (names, bound) = (Names::of(outcome), level.rows.min(LISTED_MAX));
+    let (names, bound) = (Names::of(outcome), level.shown(LISTED_MAX));
     text.push_str("\n| | Attribute | Kind | Message |\n|---|---|---|---|\n");
     text.push_str(&rows("new", &errors.new, names, bound));
     text.push_str(&rows("as before", &errors.still, names, bound));
@@ -168,7 +178,7 @@ pub(super) fn warnings(outcome: &Outcome, level: Level) -> String {
     if warnings.is_empty() {
         return String::new();
     }
-    let bound = level.rows.min(LISTED_MAX);
+    let bound = level.shown(LISTED_MAX);
     let mut text = String::from("### Warnings\n\n");
     text.extend(warnings.iter().take(bound).map(|warning| format!("- {}\n", code(warning))));
     text.push_str(&more(warnings.len(), bound, "- "));
@@ -182,7 +192,7 @@ pub(super) fn took(outcome: &Outcome, level: Level) -> String {
     if !level.details || rows.is_empty() {
         return format!("{all}.\n");
     }
-    let bound = level.rows.min(LISTED_MAX);
+    let bound = level.shown(LISTED_MAX);
     let mut text = format!("<details><summary>{all}</summary>\n\n");
     text.push_str(&format!("| {} |\n|---|---|--:|--:|--:|--:|---|\n", took::HEAD.join(" | ")));
     for [job, side, attrs, time, rate, memory, engine] in rows.iter().take(bound) {

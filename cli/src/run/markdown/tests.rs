@@ -1,5 +1,6 @@
 //! What a pull request shows, that it fits, and that nothing in it is active.
 
+use ci_model::outcome::JobOutcome;
 use proptest::prelude::*;
 
 use super::super::render::samples::*;
@@ -30,6 +31,43 @@ fn a_mass_rebuild_is_cut_and_says_so() {
     let text = report(&mass(), false);
     assert!(text.len() <= MARKDOWN_BYTES_MAX);
     insta::assert_snapshot!(text);
+}
+
+/// Lists far beyond every bound: with `full` all of each is there, and without it the text fits.
+#[test]
+fn all_of_it_cuts_no_list() {
+    let mut outcome = few();
+    let names = |what: &str| (0..300).map(|number| format!("{what}-{number}")).collect::<Vec<_>>();
+    (outcome.reasons, outcome.warnings) = (names("reason"), names("warning"));
+    let comparison = &mut outcome.comparison;
+    let causes = comparison.root_causes.clone();
+    comparison.root_causes = Vec::new();
+    for name in names("cause") {
+        let mut cause = causes[0].clone();
+        cause.after = drv(&name);
+        let input = |name: String| ci_model::change::Difference::InputAdded { name };
+        cause.differences = (0..32).map(|number| input(format!("{name}-input-{number}"))).collect();
+        comparison.root_causes.push(cause);
+    }
+    comparison.root_causes_total = 300;
+    let failing = |what: &str| {
+        let one = |name: &String| error(&[name], ci_model::attr::ErrorKind::Thrown, "no");
+        names(what).iter().map(one).collect::<Vec<_>>()
+    };
+    let errors = &mut comparison.errors;
+    (errors.new, errors.still) = (failing("new"), failing("still"));
+    errors.fixed = names("fixed").iter().map(|name| attr(&[name])).collect();
+    errors.removed = names("removed").iter().map(|name| attr(&[name])).collect();
+    let one = outcome.jobs[0].clone();
+    outcome.jobs = names("job").iter().map(|name| JobOutcome { job: job(name), ..one.clone() }).collect();
+    let text = report(&outcome, true);
+    for what in ["reason", "warning", "cause", "new", "still", "fixed", "removed", "job"] {
+        assert!(text.contains(&format!("{what}-299")), "{what}");
+    }
+    assert!(text.contains("cause-299-input-31"));
+    assert!(!text.contains(" more"), "{text}");
+    let text = report(&outcome, false);
+    assert!(text.len() <= MARKDOWN_BYTES_MAX && text.contains(" more"));
 }
 
 /// What is left out grows in the documented order, and the numbers never change.
