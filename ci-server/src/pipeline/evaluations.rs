@@ -116,7 +116,7 @@ async fn use_it(
     if let Some(id) = id {
         record.uses(task.side, id).await;
     }
-    ended(task, &evaluation, told);
+    ended(task, evaluation, told);
 }
 
 /// What it comes to, with its row where it is remembered.

@@ -89,6 +89,12 @@ pub(crate) fn causes_total(outcome: &Outcome) -> usize {
     comparison.root_causes_total.max(comparison.root_causes.len())
 }
 
+/// How many changed attributes others need, listed or not. What was recorded before they were counted has those listed.
+pub(crate) fn reach_total(outcome: &Outcome) -> usize {
+    let comparison = &outcome.comparison;
+    comparison.reach_total.max(comparison.reach.len())
+}
+
 /// Root causes that say the same, of several systems; never empty.
 pub(crate) type Causes<'a> = Vec<&'a RootCause>;
 

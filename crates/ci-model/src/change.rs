@@ -270,8 +270,12 @@ pub struct Comparison {
     pub root_causes: Vec<RootCause>,
     /// How many root causes there are.
     pub root_causes_total: usize,
-    /// Which changed attributes reach furthest, furthest first.
+    /// Which changed attributes reach furthest, furthest first; of each system at most
+    /// [`crate::diff::REACH_LISTED_MAX`].
     pub reach: Vec<Reach>,
+    /// How many changed attributes others need, listed or not; several with one derivation are one.
+    #[serde(default)]
+    pub reach_total: usize,
     /// What does not evaluate.
     pub errors: ErrorChanges,
     /// Attributes, of either side, whose derivations were not there to look at, where any has another derivation than

@@ -86,6 +86,6 @@ pub(super) fn reach(outcome: &Outcome, view: View) -> Vec<Line> {
     }
     let mut lines = vec![heading("Most dependants")];
     lines.extend(table.lines(view.width));
-    lines.extend(and_more("  ", reach.len(), shown, view));
+    lines.extend(and_more("  ", words::reach_total(outcome), shown, view));
     lines
 }

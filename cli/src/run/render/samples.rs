@@ -111,6 +111,7 @@ pub(crate) fn few() -> Outcome {
         root_causes: few_causes(),
         root_causes_total: 103,
         unseen: 0,
+        reach_total: 3,
         reach: ["zlib", "curl", "shell"]
             .into_iter()
             .zip([19, 7, 1])
@@ -227,7 +228,7 @@ pub(crate) fn mass() -> Outcome {
     let counts = outcome.comparison.systems.get_mut(&system(X86)).unwrap();
     (counts.rebuilt, counts.drvs) = (20_007, 61_204);
     outcome.comparison.errors = ErrorChanges::default();
-    outcome.comparison.unseen = 3;
+    (outcome.comparison.unseen, outcome.comparison.reach_total) = (3, 1_204);
     outcome.warnings.splice(0..0, ci_model::diff::incomplete(&outcome.comparison));
     outcome
 }

@@ -73,10 +73,10 @@ pub fn compare(
     changed.sort_by(|a, b| a.attr.cmp(&b.attr));
     let (root_causes, root_causes_total) =
         if base.is_empty() { (Vec::new(), 0) } else { causes::root_causes(world, &new, &changed) };
-    let reach = reach::furthest(graph, &after, &changed);
+    let (reach, reach_total) = reach::furthest(graph, &after, &changed);
     // Where each attribute of the head is what one of the base is, no derivation can be new, seen or not.
     let unseen = if changed.is_empty() { 0 } else { unseen_before + unseen_after };
-    Comparison { changes, systems, root_causes, root_causes_total, reach, errors, unseen }
+    Comparison { changes, systems, root_causes, root_causes_total, reach, reach_total, errors, unseen }
 }
 
 /// All that attributes need, and how many attributes have a derivation that is not in the graph.

@@ -196,7 +196,36 @@ fn more_causes_than_are_followed_at_a_time_or_listed() {
     let told = causes(&comparison);
     let expected: Vec<_> = (0..1000).map(|at| format!("p{at:04}-1 2/1/2 $flags")).collect();
     assert_eq!(told, expected);
-    assert_eq!(comparison.reach.len(), REACH_LISTED_MAX);
+    assert_eq!((comparison.reach.len(), comparison.reach_total), (REACH_LISTED_MAX, 1100));
+}
+
+/// A system with little in it is not crowded out by one with much.
+#[test]
+fn what_reaches_furthest_is_listed_by_system() {
+    let mut world = World::default();
+    let mut side = |flags: &str| {
+        let mut packages = Packages::new();
+        for (system, libs, users) in [("amd", 12, 2), ("arm", 3, 1)] {
+            let keys: Vec<String> = (0..libs).map(|at| format!("{system}{at:02}")).collect();
+            packages.extend(keys.iter().map(|key| (key.clone(), package(key, "1").with("flags", flags))));
+            for user in 0..users {
+                let name = format!("{system}-user{user}");
+                packages
+                    .push((name.clone(), keys.iter().fold(package(&name, "1"), |user, key| user.needs(key))));
+            }
+        }
+        let mut side = world.evaluate(&packages);
+        for attr in side.attrs.iter_mut().filter(|attr| attr.name.starts_with("arm")) {
+            attr.system = "aarch64-linux".parse().unwrap();
+        }
+        side
+    };
+    let (base, head) = (side("a"), side("b"));
+    let comparison = world.compare(base, head);
+    let reach: Vec<_> = comparison.reach.iter().map(|of| (of.system.as_str(), of.dependants)).collect();
+    assert_eq!((reach.len(), comparison.reach_total), (REACH_LISTED_MAX + 3, 15));
+    assert_eq!(reach[..REACH_LISTED_MAX], [("x86_64-linux", 2); REACH_LISTED_MAX]);
+    assert_eq!(reach[REACH_LISTED_MAX..], [("aarch64-linux", 1); 3]);
 }
 
 /// The page about it says what the code does.
@@ -207,7 +236,9 @@ fn the_bounds_are_those_of_the_page() {
         format!("is compared with {COUNTERPARTS_MAX} of the base at most"),
         format!("At most {ROOT_CAUSES_LISTED_MAX} root causes are listed"),
         format!("{DIFFERENCES_LISTED_MAX} differences of each, values cut at {VALUE_BYTES_MAX} bytes"),
-        format!("{CONSEQUENCES_LISTED_MAX} attributes of each; the {REACH_LISTED_MAX} attributes"),
+        format!(
+            "{CONSEQUENCES_LISTED_MAX} attributes of each; the {REACH_LISTED_MAX} attributes of each system"
+        ),
         format!("`max_rebuild_count` ({},{:03})", MAX_REBUILD_COUNT / 1000, MAX_REBUILD_COUNT % 1000),
     ] {
         assert!(page.contains(&sentence), "docs/change-analysis.md lacks: {sentence}");
