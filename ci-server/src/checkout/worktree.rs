@@ -3,7 +3,7 @@
 //! untouched and its configuration unread: the index is copied, and git looks at the copy. Files that git ignores are
 //! left out, as are those that are no files; what is left out and may surprise is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::{self, BufRead as _, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -379,15 +379,18 @@ impl Look {
         entries: &mut Vec<Entry>,
         links: &mut Links,
     ) -> Result<(), CheckoutError> {
+        let mut out = HashSet::new();
         for (index, why) in links::refused(links).into_iter().rev() {
-            let (path, _) = links.remove(index);
-            if found.get(&path) != Some(&Known::Not) {
-                return Err(refused(WORK_TREE, &path, why.to_owned()));
+            let path = &links[index].0;
+            if found.get(path) != Some(&Known::Not) {
+                return Err(refused(WORK_TREE, path, why.to_owned()));
             }
             let why = why.split(';').next().unwrap_or(why);
-            self.leave_out(&path, &format!("{why}, and is not tracked"));
-            entries.retain(|entry| entry.path != path);
+            self.leave_out(path, &format!("{why}, and is not tracked"));
+            out.insert(path.clone());
         }
+        links.retain(|(path, _)| !out.contains(path));
+        entries.retain(|entry| !out.contains(&entry.path));
         Ok(())
     }
 

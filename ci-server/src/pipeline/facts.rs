@@ -22,7 +22,7 @@ const FACTS_BYTES_MAX: u64 = 256 << 20;
 /// The contents of files.
 pub(super) struct Files {
     /// Of each that may be asked for what it says, once it was: `None` when it cannot be read.
-    held: HashMap<DrvPath, OnceCell<Option<Derivation>>>,
+    held: HashMap<DrvPath, OnceCell<Option<Box<Derivation>>>>,
     /// How many more are held.
     more: Cell<usize>,
     /// How many bytes more are held.
@@ -62,8 +62,8 @@ impl Files {
 
 impl DrvFacts for Files {
     fn get(&self, drv: &DrvPath) -> Option<Cow<'_, Derivation>> {
-        let said = self.held.get(drv)?.get_or_init(|| self.read(drv));
-        said.as_ref().map(Cow::Borrowed)
+        let said = self.held.get(drv)?.get_or_init(|| self.read(drv).map(Box::new));
+        said.as_deref().map(Cow::Borrowed)
     }
 }
 

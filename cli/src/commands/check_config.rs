@@ -105,8 +105,8 @@ fn absent_files(folder: &Path, config: &RepositoryConfig, bytes: &[u8]) -> Vec<F
     };
     let jobs = config.jobs.iter().filter(|(_, job)| job.enabled);
     let found = jobs.filter_map(|(name, job)| {
-        let (file, path) = (&job.file, folder.join(job.file.as_str()));
-        if !is_expression(&path) {
+        let (file, path) = (&job.file, expression(&folder.join(job.file.as_str())));
+        if !path.is_file() {
             let what = format!("there is no file {file} in this checkout");
             Some((name.as_str(), what, "write it, or name another"))
         } else if leads_out(folder, &path) {
@@ -119,9 +119,9 @@ fn absent_files(folder: &Path, config: &RepositoryConfig, bytes: &[u8]) -> Vec<F
     found.map(wrong).collect()
 }
 
-/// Is it a file, or a folder that Nix takes for the `default.nix` in it?
-fn is_expression(path: &Path) -> bool {
-    if path.is_dir() { path.join("default.nix").is_file() } else { path.is_file() }
+/// The file, or the `default.nix` of a folder, as Nix takes it.
+fn expression(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join("default.nix") } else { path.to_owned() }
 }
 
 fn leads_out(folder: &Path, path: &Path) -> bool {

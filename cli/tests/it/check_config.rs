@@ -85,10 +85,13 @@ fn a_jobs_file_has_to_be_there() {
     assert_eq!(seen(&check(folder.path())), (2, told, ""));
     fs::write(folder.path().join("default.nix/default.nix"), "{}").unwrap();
     assert_eq!(check(folder.path()).code, 0);
-    fs::remove_dir_all(folder.path().join("default.nix")).unwrap();
-    symlink("/etc/passwd", folder.path().join("default.nix")).unwrap();
     let out = "./.ekaci/config.json:1:30: error: jobs.app.file: default.nix leads out of this checkout; put the file \
                itself there, or name another\n./.ekaci/config.json: 1 error\n";
+    fs::remove_file(folder.path().join("default.nix/default.nix")).unwrap();
+    symlink("/etc/passwd", folder.path().join("default.nix/default.nix")).unwrap();
+    assert_eq!(seen(&check(folder.path())), (2, out, ""));
+    fs::remove_dir_all(folder.path().join("default.nix")).unwrap();
+    symlink("/etc/passwd", folder.path().join("default.nix")).unwrap();
     assert_eq!(seen(&check(folder.path())), (2, out, ""));
     // A file alone says nothing about a checkout.
     let said = ekaci(folder.path(), &["check-config", ".ekaci/config.json"]);

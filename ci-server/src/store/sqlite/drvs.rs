@@ -189,10 +189,16 @@ fn insert(tx: &Tx<'_>, ids: &Ids, ready: Vec<Ready>, today: i64) -> Result<Inser
             let id = chunk.input(hash)?;
             let id =
                 id.ok_or_else(|| Refusal::InputUnknown { drv: drv.path.clone(), input: input.clone() })?;
-            inputs.push((id, *outputs));
+            inputs.push((id, *outputs, input));
         }
-        inputs.sort_unstable();
-        chunk.write(&drv, next, there.is_some(), &codec::pack_inputs(&inputs))?;
+        inputs.sort_by_key(|(id, ..)| *id);
+        // Two names of one hash: what is stored is called as one of them at most.
+        if let Some([_, (.., input)]) = inputs.array_windows().find(|[(one, ..), (next, ..)]| one == next) {
+            let input = DrvPath::clone(input);
+            return Err(Refusal::InputUnknown { drv: drv.path.clone(), input }.into());
+        }
+        let inputs = inputs.iter().map(|(id, outputs, _)| (*id, *outputs));
+        chunk.write(&drv, next, there.is_some(), &codec::pack_inputs(inputs))?;
         chunk.found.insert(drv.hash, next);
         next += 1;
         new += 1;

@@ -490,6 +490,12 @@ pub(crate) fn a_made_up_name_is_not_known(engine: &impl Engine) {
     let named = DrvPath::parse_str(&real.as_str().replace("drv-1", "evil")).unwrap();
     let elsewhere = DrvPath::parse_str(&real.as_str().replace("/nix/store", "/evil/store")).unwrap();
     assert!(store.known_drvs(&[named.clone(), elsewhere.clone()]).unwrap().is_empty());
+    // Nor does anything need it, beside the real one.
+    let mut both = drv(2, &[1]);
+    both.inputs.insert(named.clone(), ["out".to_owned()].into());
+    let unknown = Refusal::InputUnknown { drv: both.path.clone(), input: named.clone() };
+    assert_eq!(refused(store.add_drvs(&[both])), unknown);
+    assert_eq!(store.load_graph(&mut |_| {}).unwrap().drvs, 1);
     for made_up in [named, elsewhere] {
         assert_eq!(store.drv(&made_up).unwrap(), None);
         let record = ci_model::drv::DrvRecord { path: made_up.clone(), ..drv(1, &[]) };
